@@ -1,0 +1,203 @@
+//! The loop: canvases outside, blocks inside, steps innermost; a frame out of every step.
+
+use serde::{Deserialize, Serialize};
+
+use crate::canvas::Token;
+use crate::contract::{Constraint, Guidance, LogitTransform, Observer, StopRule};
+use crate::denoiser::{Condition, Context, Denoiser};
+use crate::error::{Error, Result};
+use crate::noise::Noise;
+use crate::run::Run;
+use crate::sampler::Sampler;
+
+/// What works together in a generation.
+#[derive(Clone, Copy)]
+pub struct Parts<'a> {
+    /// The network.
+    pub denoiser: &'a dyn Denoiser,
+    /// The forward process that the network was trained for.
+    pub noise: &'a dyn Noise,
+    /// The reverse process.
+    pub sampler: &'a dyn Sampler,
+    /// When a text is finished early.
+    pub stop: &'a dyn StopRule,
+    /// A soft pull, if any.
+    pub guidance: Option<&'a dyn Guidance>,
+    /// A language that the text must belong to, if any.
+    pub constraint: Option<&'a dyn Constraint>,
+}
+
+/// The settings of the loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenerateConfig {
+    /// The most tokens that are written.
+    pub max_tokens: usize,
+    /// Cells denoised together, L. A family with a canvas length of its own overrides it.
+    pub canvas_length: usize,
+    /// Cells of a block: inside a canvas, blocks are finished from left to right.
+    pub block_length: usize,
+    /// Where an end token may be written.
+    pub end_rule: EndRule,
+    /// What happens to the logits.
+    pub transform: LogitTransform,
+}
+
+/// Where an end token may be written.
+///
+/// Confidence-ordered samplers write the surest cells first, and where texts are short that is the end token: the text
+/// comes out empty. Under `Leftmost` a cell whose draw is an end token waits until nothing to its left is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndRule {
+    /// Anywhere, as the papers have it.
+    Free,
+    /// Only in the leftmost open cell.
+    #[default]
+    Leftmost,
+}
+
+/// One text to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// The P tokens before the text.
+    pub prefix: Vec<Token>,
+    /// Cells given from outside: (position after the prefix, token).
+    pub pins: Vec<(usize, Token)>,
+    /// The seed.
+    pub seed: u64,
+    /// The number of the sequence; its draws depend on it and on nothing else in the batch.
+    pub index: u64,
+}
+
+/// Why a text ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The stop rule said so.
+    Stop,
+    /// The budget is used up.
+    Length,
+}
+
+/// What a text cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prefix.
+    pub prompt_tokens: usize,
+    /// Tokens of the text, without what lies behind its end.
+    pub tokens: usize,
+    /// Forward passes over the noisy canvas; guidance counts 2, an answer used again 0.
+    pub nfe: usize,
+    /// Sampler steps.
+    pub steps: usize,
+    /// Blocks begun.
+    pub blocks: usize,
+    /// Forward passes over the context (prefill and cache stores), which the NFE leaves out.
+    pub context_passes: usize,
+}
+
+/// A finished text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generation {
+    /// The tokens, without end tokens.
+    pub tokens: Vec<Token>,
+    /// The probability that the denoiser gave to each token when it was written; not an autoregressive probability.
+    pub probabilities: Vec<f32>,
+    /// Why it ended.
+    pub finish: FinishReason,
+    /// What it cost.
+    pub usage: Usage,
+}
+
+/// Writes several texts in step; each equals what it would be alone.
+pub fn generate(
+    parts: &Parts<'_>,
+    config: &GenerateConfig,
+    sequences: &[Sequence],
+    mut observer: Option<&mut dyn Observer>,
+) -> Result<Vec<Generation>> {
+    check(parts, config, sequences)?;
+    let mut contexts = Vec::with_capacity(sequences.len());
+    let mut runs = Vec::with_capacity(sequences.len());
+    for sequence in sequences {
+        contexts.push(parts.denoiser.prefill(&sequence.prefix)?);
+        runs.push(Run::new(parts, config, sequence)?);
+    }
+    loop {
+        // Sequences that need no forward pass (finished, or with a valid answer at hand) are worked off first.
+        let mut waiting = vec![false; runs.len()];
+        for ((run, context), waits) in runs.iter_mut().zip(&mut contexts).zip(&mut waiting) {
+            *waits = run.advance(context, &mut observer)?;
+        }
+        if !waiting.contains(&true) {
+            break;
+        }
+        let mut predictions = denoise(parts, &runs, &mut contexts, &waiting, Condition::Given)?;
+        let mut passes = 1;
+        if let Some(guidance) = parts.guidance.filter(|guidance| guidance.scale() != 0.0) {
+            let without = denoise(parts, &runs, &mut contexts, &waiting, Condition::Hidden)?;
+            for (with, without) in predictions.iter_mut().zip(&without) {
+                *with = guidance.guide(with.as_ref(), without.as_ref())?;
+            }
+            passes = 2;
+        }
+        let active = runs.iter_mut().zip(&waiting).filter(|(_, waits)| **waits).map(|(run, _)| run);
+        for (run, prediction) in active.zip(predictions) {
+            run.absorb(prediction, passes, &mut observer)?;
+        }
+    }
+    Ok(runs.into_iter().zip(&contexts).map(|(run, context)| run.finish(context)).collect())
+}
+
+fn denoise(
+    parts: &Parts<'_>,
+    runs: &[Run<'_>],
+    contexts: &mut [Context],
+    waiting: &[bool],
+    condition: Condition,
+) -> Result<Vec<Box<dyn crate::Prediction>>> {
+    let inputs: Vec<_> =
+        runs.iter().zip(waiting).filter(|(_, waits)| **waits).map(|(run, _)| run.input(condition)).collect();
+    let mut contexts: Vec<_> =
+        contexts.iter_mut().zip(waiting).filter(|(_, waits)| **waits).map(|(context, _)| context).collect();
+    parts.denoiser.denoise_batch(&inputs, &mut contexts)
+}
+
+fn check(parts: &Parts<'_>, config: &GenerateConfig, sequences: &[Sequence]) -> Result<()> {
+    let info = parts.denoiser.info();
+    for (setting, value) in [
+        ("max_tokens", config.max_tokens),
+        ("canvas_length", config.canvas_length),
+        ("block_length", config.block_length),
+    ] {
+        if value == 0 {
+            return Err(Error::setting(setting, 0, "at least 1 is needed"));
+        }
+    }
+    let temperature = config.transform.temperature;
+    if !(temperature >= 0.0 && temperature.is_finite()) {
+        return Err(Error::setting("temperature", temperature, "it must be a finite number of at least 0"));
+    }
+    for sequence in sequences {
+        if sequence.prefix.len() + config.max_tokens > info.max_length {
+            return Err(Error::TooLong {
+                prefix: sequence.prefix.len(),
+                canvas: config.max_tokens,
+                limit: info.max_length,
+            });
+        }
+        let pinned = sequence.pins.iter().map(|(_, token)| token);
+        if let Some(token) = sequence.prefix.iter().chain(pinned).find(|token| **token as usize >= info.vocabulary) {
+            return Err(Error::Vocabulary { token: *token, vocabulary: info.vocabulary });
+        }
+        if let Some((position, _)) = sequence.pins.iter().find(|(position, _)| *position >= config.max_tokens) {
+            return Err(Error::setting(
+                "pin",
+                position,
+                format!("it must lie within the {} cells asked for", config.max_tokens),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Block noise: every block of the canvas has a time of its own (BD3-LM, Arriola et al. 2025, section 3).
+
+use super::Noise;
+use crate::canvas::Token;
+use crate::error::{Error, Result};
+use crate::rng::StepRng;
+
+/// Any inner noise, with one time for each block of `block_length` cells.
+pub struct Block<N> {
+    /// The process inside a block.
+    pub inner: N,
+    /// Cells in a block; the last block may be shorter.
+    pub block_length: usize,
+}
+
+impl<N: Noise> Block<N> {
+    /// Draws x_t with `times[b]` for block b.
+    pub fn corrupt_blocks(&self, clean: &[Token], times: &[f64], rng: &StepRng) -> Result<Vec<Token>> {
+        let blocks = clean.len().div_ceil(self.block_length);
+        if times.len() != blocks {
+            return Err(Error::setting("times", times.len(), format!("{blocks} blocks need one time each")));
+        }
+        // The whole canvas is drawn at each time and the block cut out, so that a cell's draw depends on its position.
+        Ok(times
+            .iter()
+            .enumerate()
+            .flat_map(|(block, t)| {
+                let start = block * self.block_length;
+                let end = (start + self.block_length).min(clean.len());
+                self.inner.corrupt(&clean[..end], *t, rng).split_off(start)
+            })
+            .collect())
+    }
+}
+
+impl<N: Noise> Noise for Block<N> {
+    fn prior(&self, length: usize, rng: &StepRng) -> Vec<Token> {
+        self.inner.prior(length, rng)
+    }
+
+    fn corrupt(&self, clean: &[Token], t: f64, rng: &StepRng) -> Vec<Token> {
+        self.inner.corrupt(clean, t, rng)
+    }
+
+    fn posterior(&self, noisy: Token, clean: &[f64], s: f64, t: f64) -> Vec<f64> {
+        self.inner.posterior(noisy, clean, s, t)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noise::Masked;
+    use crate::rng::Rng;
+    use crate::schedule::Linear;
+
+    #[test]
+    fn each_block_has_its_own_time() {
+        let noise = Block { inner: Masked { schedule: Linear, mask: 9 }, block_length: 2 };
+        let rng = Rng::new(4, 0).at(0, 0);
+        let noisy = noise.corrupt_blocks(&[1, 2, 3, 4, 5], &[0.0, 1.0, 0.0], &rng).expect("three blocks");
+        assert_eq!(noisy, [1, 2, 9, 9, 5]);
+        assert!(noise.corrupt_blocks(&[1, 2, 3], &[0.0], &rng).is_err());
+        assert_eq!(
+            noise.corrupt_blocks(&[1, 2, 3, 4], &[0.5, 0.5], &rng).expect("two blocks"),
+            noise.corrupt(&[1, 2, 3, 4], 0.5, &rng)
+        );
+    }
+}

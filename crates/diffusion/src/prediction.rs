@@ -1,0 +1,157 @@
+//! What a denoiser answers, and the little that a sampler sees of it.
+
+use std::any::Any;
+
+use serde::{Deserialize, Serialize};
+
+use crate::canvas::Token;
+use crate::contract::LogitTransform;
+use crate::error::{Error, Result};
+use crate::vocabulary::{ClassStat, Draw, class_stats, log_probability, reduce};
+
+/// What a denoiser says about one cell, reduced from V logits.
+///
+/// The statistics are those of the distribution at temperature 1 after bans and biases; the temperature acts on the
+/// draw alone (LLaDA `generate.py`: the confidence is taken from the logits without noise).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// The token drawn.
+    pub token: Token,
+    /// Its probability.
+    pub probability: f64,
+    /// The entropy of the distribution in nats.
+    pub entropy: f64,
+    /// The probability of the most probable token minus that of the second.
+    pub margin: f64,
+}
+
+/// What is asked of one row.
+#[derive(Clone, Copy, Debug)]
+pub struct RowRequest<'a> {
+    /// The row, 0 to L.
+    pub row: usize,
+    /// How its token is chosen.
+    pub draw: Draw<'a>,
+}
+
+/// The answer of a denoiser: distributions over V tokens for L cells, which stay where they were computed until they
+/// are reduced.
+pub trait Prediction: Any + Send + Sync {
+    /// The number of rows L.
+    fn rows(&self) -> usize;
+
+    /// One pass over the logits of each row asked for.
+    fn propose(&self, requests: &[RowRequest<'_>], transform: &LogitTransform) -> Result<Vec<Proposal>>;
+
+    /// ln p(token) of each (row, token), at temperature 1 after bans and biases.
+    fn log_probabilities(&self, targets: &[(usize, Token)], transform: &LogitTransform) -> Result<Vec<f64>>;
+
+    /// Class statistics of every row; `keys` holds one stream key a row.
+    fn class_stats(
+        &self,
+        class_of: &[u16],
+        classes: usize,
+        keys: &[u64],
+        transform: &LogitTransform,
+    ) -> Result<Vec<Vec<ClassStat>>>;
+
+    /// (1 + scale) * self - scale * other, in logits: the step that guidance takes away from `other`.
+    fn away_from(&self, other: &dyn Prediction, scale: f64) -> Result<Box<dyn Prediction>>;
+
+    /// For families that read their own earlier answer (self-conditioning).
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A prediction whose logits lie in host memory: `values` is row-major [L, V].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logits {
+    values: Vec<f32>,
+    vocabulary: usize,
+}
+
+impl Logits {
+    /// Wraps row-major [L, V] logits.
+    pub fn new(values: Vec<f32>, vocabulary: usize) -> Result<Self> {
+        if vocabulary == 0 || values.len() % vocabulary != 0 {
+            return Err(Error::Contract {
+                message: format!("{} logits are not rows of a vocabulary of {vocabulary}", values.len()),
+            });
+        }
+        Ok(Self { values, vocabulary })
+    }
+
+    /// The V logits of one row.
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.vocabulary..(row + 1) * self.vocabulary]
+    }
+
+    /// The size of the vocabulary V.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+}
+
+impl Prediction for Logits {
+    fn rows(&self) -> usize {
+        self.values.len() / self.vocabulary
+    }
+
+    fn propose(&self, requests: &[RowRequest<'_>], transform: &LogitTransform) -> Result<Vec<Proposal>> {
+        Ok(requests.iter().map(|request| reduce(self.row(request.row), transform, request.draw)).collect())
+    }
+
+    fn log_probabilities(&self, targets: &[(usize, Token)], transform: &LogitTransform) -> Result<Vec<f64>> {
+        targets
+            .iter()
+            .map(|(row, token)| {
+                if *token as usize >= self.vocabulary {
+                    return Err(Error::Vocabulary { token: *token, vocabulary: self.vocabulary });
+                }
+                Ok(log_probability(self.row(*row), transform, *token))
+            })
+            .collect()
+    }
+
+    fn class_stats(
+        &self,
+        class_of: &[u16],
+        classes: usize,
+        keys: &[u64],
+        transform: &LogitTransform,
+    ) -> Result<Vec<Vec<ClassStat>>> {
+        if class_of.len() != self.vocabulary || keys.len() != self.rows() {
+            return Err(Error::Contract {
+                message: format!(
+                    "a class map of {} tokens and {} keys do not fit a prediction of {} rows over {} tokens",
+                    class_of.len(),
+                    keys.len(),
+                    self.rows(),
+                    self.vocabulary
+                ),
+            });
+        }
+        Ok(keys
+            .iter()
+            .enumerate()
+            .map(|(row, key)| class_stats(self.row(row), transform, class_of, classes, *key))
+            .collect())
+    }
+
+    fn away_from(&self, other: &dyn Prediction, scale: f64) -> Result<Box<dyn Prediction>> {
+        let other = other
+            .as_any()
+            .downcast_ref::<Self>()
+            .filter(|other| other.values.len() == self.values.len() && other.vocabulary == self.vocabulary);
+        let Some(other) = other else {
+            return Err(Error::Contract { message: "guidance joins predictions of different kinds".to_string() });
+        };
+        let scale = scale as f32;
+        let values =
+            self.values.iter().zip(&other.values).map(|(with, without)| with + scale * (with - without)).collect();
+        Ok(Box::new(Self { values, vocabulary: self.vocabulary }))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,329 @@
+//! One sequence on its way through the loop: the canvas that is open, the block, the sampler at work.
+
+use std::ops::Range;
+
+use crate::canvas::{Canvas, Cell, Token};
+use crate::contract::{ConstraintRun, LogitTransform, Observer, Stop, StopView};
+use crate::denoiser::{Condition, Context, State, StepInput};
+use crate::error::{Error, Result};
+use crate::frame::{Frame, FrameCell};
+use crate::generate::{EndRule, FinishReason, GenerateConfig, Generation, Parts, Sequence, Usage};
+use crate::prediction::{Prediction, Proposal, RowRequest};
+use crate::rng::{Purpose, Rng};
+use crate::sampler::{Action, BlockSampler, BlockStart, CellProposal, StepTimes, StepView};
+use crate::vocabulary::Draw;
+
+/// The step number under which a canvas's first noise is drawn.
+const BEFORE_ALL_STEPS: usize = u32::MAX as usize;
+
+/// The state of one sequence.
+pub(crate) struct Run<'a> {
+    parts: &'a Parts<'a>,
+    config: &'a GenerateConfig,
+    sequence: &'a Sequence,
+    rng: Rng,
+    /// The transform with the mask banned, and the same with the end tokens banned too (left of a pinned cell).
+    transform: LogitTransform,
+    inner_transform: LogitTransform,
+    constraint: Option<Box<dyn ConstraintRun>>,
+    open: Option<Open>,
+    canvases: usize,
+    tokens: Vec<Token>,
+    probabilities: Vec<f32>,
+    finish: Option<FinishReason>,
+    usage: Usage,
+}
+
+/// The canvas being denoised.
+struct Open {
+    canvas: Canvas,
+    /// What was last proposed for, or written into, each cell.
+    seen: Vec<Option<(Token, f32)>>,
+    blocks: Vec<Range<usize>>,
+    block: usize,
+    sampler: Option<Box<dyn BlockSampler>>,
+    block_step: usize,
+    steps: usize,
+    times: StepTimes,
+    prediction: Option<Box<dyn Prediction>>,
+    /// Whether `prediction` is what the denoiser would answer now.
+    valid: bool,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(parts: &'a Parts<'a>, config: &'a GenerateConfig, sequence: &'a Sequence) -> Result<Self> {
+        let info = parts.denoiser.info();
+        let mut transform = config.transform.clone();
+        transform.banned.extend(info.mask);
+        let mut inner_transform = transform.clone();
+        inner_transform.banned.extend(&info.end);
+        let constraint = parts.constraint.map(|constraint| constraint.start(config.max_tokens)).transpose()?;
+        Ok(Self {
+            parts,
+            config,
+            sequence,
+            rng: Rng::new(sequence.seed, sequence.index),
+            transform,
+            inner_transform,
+            constraint,
+            open: None,
+            canvases: 0,
+            tokens: Vec::new(),
+            probabilities: Vec::new(),
+            finish: None,
+            usage: Usage { prompt_tokens: sequence.prefix.len(), ..Usage::default() },
+        })
+    }
+
+    /// Works until a forward pass is needed (true) or the text is finished (false).
+    pub(crate) fn advance(&mut self, context: &mut Context, observer: &mut Option<&mut dyn Observer>) -> Result<bool> {
+        while self.finish.is_none() {
+            let Some(open) = &mut self.open else {
+                self.open_canvas(observer);
+                continue;
+            };
+            if open.block == open.blocks.len() {
+                self.close_canvas(context, observer)?;
+                continue;
+            }
+            let block = open.blocks[open.block].clone();
+            let noisy = open.canvas.count_noisy(block);
+            if noisy == 0 {
+                open.block += 1;
+                open.sampler = None;
+                continue;
+            }
+            let sampler = match &mut open.sampler {
+                Some(sampler) => sampler,
+                None => {
+                    self.usage.blocks += 1;
+                    open.block_step = 0;
+                    let start = BlockStart { noisy, index: open.block, count: open.blocks.len() };
+                    open.sampler.insert(self.parts.sampler.begin(start))
+                }
+            };
+            open.times = sampler.next_step(noisy, &self.rng.at(self.usage.blocks, open.block_step));
+            if !open.valid {
+                return Ok(true);
+            }
+            self.step(observer)?;
+        }
+        Ok(false)
+    }
+
+    /// What the denoiser is asked.
+    pub(crate) fn input(&self, condition: Condition) -> StepInput<'_> {
+        let open = self.open.as_ref();
+        let previous = open.filter(|_| self.parts.denoiser.info().self_conditioned);
+        StepInput {
+            state: State::Tokens(open.map_or(&[], |open| open.canvas.tokens())),
+            time: open.map_or(1.0, |open| open.times.t),
+            temperature: self.config.transform.temperature,
+            previous: previous.and_then(|open| open.prediction.as_deref()),
+            condition,
+        }
+    }
+
+    /// Takes the denoiser's answer and makes the step.
+    pub(crate) fn absorb(
+        &mut self,
+        prediction: Box<dyn Prediction>,
+        passes: usize,
+        observer: &mut Option<&mut dyn Observer>,
+    ) -> Result<()> {
+        self.usage.nfe += passes;
+        if let Some(open) = &mut self.open {
+            if prediction.rows() != open.canvas.len() {
+                return Err(Error::Contract {
+                    message: format!("a prediction of {} rows for {} cells", prediction.rows(), open.canvas.len()),
+                });
+            }
+            open.prediction = Some(prediction);
+        }
+        self.step(observer)
+    }
+
+    /// The finished text.
+    pub(crate) fn finish(self, context: &Context) -> Generation {
+        let usage = Usage { tokens: self.tokens.len(), context_passes: context.passes, ..self.usage };
+        Generation {
+            tokens: self.tokens,
+            probabilities: self.probabilities,
+            finish: self.finish.unwrap_or(FinishReason::Length),
+            usage,
+        }
+    }
+
+    fn open_canvas(&mut self, observer: &mut Option<&mut dyn Observer>) {
+        let written = self.tokens.len();
+        let info = self.parts.denoiser.info();
+        let length = info.canvas_length.unwrap_or(self.config.canvas_length.min(self.config.max_tokens - written));
+        let prior = self.parts.noise.prior(length, &self.rng.at(self.canvases, BEFORE_ALL_STEPS));
+        let mut canvas = Canvas::noisy(prior);
+        let mut seen = vec![None; length];
+        for (position, token) in &self.sequence.pins {
+            if let Some(at) = position.checked_sub(written).filter(|at| *at < length) {
+                canvas.pin(at, *token);
+                seen[at] = Some((*token, 1.0));
+            }
+        }
+        let blocks = canvas.blocks(self.config.block_length).collect();
+        self.open = Some(Open {
+            canvas,
+            seen,
+            blocks,
+            block: 0,
+            sampler: None,
+            block_step: 0,
+            steps: 0,
+            times: StepTimes { t: 1.0, s: 1.0 },
+            prediction: None,
+            valid: false,
+        });
+        self.show(observer, false);
+    }
+
+    fn close_canvas(&mut self, context: &mut Context, observer: &mut Option<&mut dyn Observer>) -> Result<()> {
+        self.show(observer, true);
+        let Some(open) = self.open.take() else { return Ok(()) };
+        self.canvases += 1;
+        let room = self.config.max_tokens - self.tokens.len();
+        let tokens = &open.canvas.tokens()[..open.canvas.len().min(room)];
+        self.take(tokens, &open.seen);
+        if self.tokens.len() == self.config.max_tokens {
+            self.finish = Some(FinishReason::Length);
+            return Ok(());
+        }
+        if let Some(constraint) = &mut self.constraint {
+            constraint.advance(open.canvas.tokens())?;
+        }
+        self.parts.denoiser.extend(context, open.canvas.tokens())
+    }
+
+    /// Reduces the prediction, asks the sampler, applies what it says.
+    fn step(&mut self, observer: &mut Option<&mut dyn Observer>) -> Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let Some(prediction) = &open.prediction else { return Ok(()) };
+        let info = self.parts.denoiser.info();
+        let block = open.blocks[open.block].clone();
+        let rng = self.rng.at(self.usage.blocks, open.block_step);
+        let noisy: Vec<_> = block.clone().filter(|at| open.canvas.cells()[*at] == Cell::Noisy).collect();
+
+        let proposals = match &mut self.constraint {
+            Some(constraint) => {
+                let keys: Vec<_> = (0..open.canvas.len()).map(|at| rng.bits(at, Purpose::Token)).collect();
+                let language = self.parts.constraint.ok_or_else(|| broken("a constraint run without constraint"))?;
+                let stats = prediction.class_stats(language.class_of(), language.classes(), &keys, &self.transform)?;
+                let text = constraint.draw(&open.canvas, &stats, &rng)?;
+                noisy.iter().map(|at| text[*at]).collect()
+            }
+            None => {
+                let written = self.tokens.len();
+                let last_pin = self.sequence.pins.iter().map(|(at, _)| *at).max();
+                let inner = noisy.partition_point(|at| last_pin.is_some_and(|pin| at + written < pin));
+                let request = |at: &usize| RowRequest { row: *at, draw: Draw::Key(rng.bits(*at, Purpose::Token)) };
+                let requests: Vec<_> = noisy.iter().map(request).collect();
+                let mut proposals = prediction.propose(&requests[..inner], &self.inner_transform)?;
+                proposals.extend(prediction.propose(&requests[inner..], &self.transform)?);
+                proposals
+            }
+        };
+        let leftmost = open.canvas.leftmost_noisy();
+        let eligible = |at: usize, proposal: &Proposal| {
+            self.config.end_rule == EndRule::Free
+                || self.constraint.is_some()
+                || leftmost == Some(at)
+                || !info.end.contains(&proposal.token)
+        };
+        let proposals: Vec<_> = noisy
+            .into_iter()
+            .zip(proposals)
+            .map(|(position, proposal)| CellProposal { position, proposal, eligible: eligible(position, &proposal) })
+            .collect();
+        for cell in &proposals {
+            open.seen[cell.position] = Some((cell.proposal.token, cell.proposal.probability as f32));
+        }
+
+        let Some(sampler) = &mut open.sampler else { return Err(broken("a step without a sampler")) };
+        let times = open.times;
+        let view = StepView { canvas: &open.canvas, block, proposals: &proposals, times, rng: &rng };
+        let actions = sampler.step(&view);
+        let mut changed = false;
+        for (at, action) in actions {
+            changed |= match action {
+                Action::Commit(token) if info.mask == Some(token) => {
+                    return Err(broken(&format!("sampler `{}` wrote the mask", self.parts.sampler.name())));
+                }
+                Action::Commit(token) => open.canvas.commit(at, token),
+                Action::Draft(token) => open.canvas.draft(at, token),
+                Action::Renoise => {
+                    let prior = self.parts.noise.prior(open.canvas.len(), &rng);
+                    open.canvas.renoise(at, prior[at])
+                }
+            };
+        }
+        open.valid = !changed && !info.time_dependent && !info.self_conditioned;
+        open.block_step += 1;
+        open.steps += 1;
+        self.usage.steps += 1;
+
+        let view = StopView { canvas: &open.canvas, steps: open.steps };
+        if let Stop::Text(length) = self.parts.stop.after_step(view) {
+            self.stop(length, observer);
+        } else {
+            self.show(observer, false);
+        }
+        Ok(())
+    }
+
+    /// Ends the text after `length` cells of the open canvas; what is still noise behind it becomes end tokens.
+    fn stop(&mut self, length: usize, observer: &mut Option<&mut dyn Observer>) {
+        let end = self.parts.denoiser.info().end.first().copied();
+        if let Some(open) = &mut self.open {
+            for at in length..open.canvas.len() {
+                if let (Cell::Noisy, Some(end)) = (open.canvas.cells()[at], end) {
+                    open.canvas.commit(at, end);
+                    open.seen[at] = None;
+                }
+            }
+        }
+        self.show(observer, true);
+        if let Some(open) = self.open.take() {
+            self.take(&open.canvas.tokens()[..length], &open.seen);
+        }
+        self.finish = Some(FinishReason::Stop);
+    }
+
+    fn take(&mut self, tokens: &[Token], seen: &[Option<(Token, f32)>]) {
+        self.tokens.extend(tokens);
+        self.probabilities.extend(seen[..tokens.len()].iter().map(|seen| seen.map_or(1.0, |(_, p)| p)));
+    }
+
+    fn show(&self, observer: &mut Option<&mut dyn Observer>, done: bool) {
+        let (Some(observer), Some(open)) = (observer, &self.open) else { return };
+        let cells = open.canvas.cells().iter().zip(open.canvas.tokens()).zip(&open.seen);
+        let cells = cells
+            .map(|((state, token), seen)| match (state, seen) {
+                (Cell::Noisy, Some((token, probability))) => {
+                    FrameCell { state: Cell::Draft, token: *token, probability: *probability }
+                }
+                (Cell::Noisy, None) => FrameCell { state: Cell::Noisy, token: *token, probability: 0.0 },
+                (state, seen) => FrameCell { state: *state, token: *token, probability: seen.map_or(1.0, |(_, p)| p) },
+            })
+            .collect();
+        observer.frame(&Frame {
+            sequence: self.sequence.index,
+            canvas: self.canvases,
+            block: open.block.min(open.blocks.len().saturating_sub(1)),
+            step: self.usage.steps,
+            time: open.times.t,
+            nfe: self.usage.nfe,
+            cells,
+            done,
+        });
+    }
+}
+
+fn broken(message: &str) -> Error {
+    Error::Contract { message: message.to_string() }
+}

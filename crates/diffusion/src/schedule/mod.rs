@@ -1,0 +1,15 @@
+//! Noise schedules: how much of the text survives at time t.
+
+mod alpha;
+mod cosine;
+mod geometric;
+mod linear;
+mod log_linear;
+mod sqrt;
+
+pub use alpha::{Schedule, by_name, names};
+pub use cosine::Cosine;
+pub use geometric::Geometric;
+pub use linear::Linear;
+pub use log_linear::LogLinear;
+pub use sqrt::Sqrt;
