@@ -1,0 +1,197 @@
+//! The product by `vdpbf16ps`: 12 rows × 32 columns in 24 registers.
+//!
+//! Per pair of k: two loads of the panel, twelve broadcasts of the tile, 24 instructions of two products per lane. Each
+//! value of the result is one chain over the pairs of k, so it does not depend on its neighbours. Inputs and sums that
+//! are denormal count as zero, as the instruction defines.
+
+use std::arch::x86_64::*;
+use std::cell::Cell;
+
+use rayon::prelude::*;
+
+use super::avx512_pack::{Line, PAIRS, by_pair, pack_panels, pack_tiles, pairs, panel_lines, tile_lines};
+use super::grid::{Output, TILE, for_each_block};
+use super::layout::Layout;
+use crate::tile_product::PANEL;
+
+/// A right factor `[k, n]` as panels `[n / 32][k / 2][32]` of pairs. It exists only where the CPU has AVX512-BF16.
+#[derive(Clone, Debug)]
+pub(super) struct Panels {
+    k: usize,
+    n: usize,
+    lines: Vec<Line>,
+}
+
+impl Panels {
+    pub(super) fn pack(b: &[f32], layout: Layout) -> Self {
+        let mut lines = Vec::new();
+        pack_all_panels(b, &layout, &mut lines);
+        Self { k: layout.rows, n: layout.cols, lines }
+    }
+}
+
+pub(super) fn product(a: &[f32], a_layout: Layout, b: &[f32], b_layout: Layout, out: Output) {
+    thread_local! {
+        static PANELS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+    }
+    let mut lines = PANELS.take();
+    pack_all_panels(b, &b_layout, &mut lines);
+    let panels = Panels { k: b_layout.rows, n: b_layout.cols, lines };
+    product_packed(a, a_layout, &panels, out);
+    PANELS.set(panels.lines);
+}
+
+pub(super) fn product_packed(a: &[f32], a_layout: Layout, b: &Panels, out: Output) {
+    thread_local! {
+        static TILES: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+    }
+    let (m, k, n) = (a_layout.rows, b.k, b.n);
+    let (per_tile, per_panel) = (tile_lines(k), panel_lines(k));
+    let mut lines = TILES.take();
+    let tiles = sized(&mut lines, m.div_ceil(TILE) * per_tile);
+    let group = group(m.div_ceil(TILE));
+    tiles.par_chunks_mut((group * per_tile).max(1)).enumerate().for_each(|(i, lines)| {
+        // SAFETY: `b` exists, so the CPU has AVX512-BF16.
+        unsafe { pack_tiles(a, &a_layout, i * group * TILE, lines) }
+    });
+    let tiles = &*tiles;
+    let kernel = Kernel { pairs: pairs(k), by_pair: by_pair(&a_layout) };
+    let (tile_bytes, panel_bytes) = (per_tile * size_of::<Line>(), per_panel * size_of::<Line>());
+    for_each_block(m.div_ceil(TILE), n.div_ceil(PANEL), tile_bytes, panel_bytes, |tile_range, panel_range| {
+        for panel in panel_range {
+            let columns = &b.lines[panel * per_panel..][..per_panel];
+            for tile in tile_range.clone() {
+                let rows = &tiles[tile * per_tile..][..per_tile];
+                // SAFETY: as above; only this block's task writes this tile and panel of `out`.
+                unsafe { kernel.block(rows, columns, out, tile, panel) };
+            }
+        }
+    });
+    TILES.set(lines);
+}
+
+fn pack_all_panels(b: &[f32], layout: &Layout, lines: &mut Vec<Line>) {
+    assert!(is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw"), "gemm: no AVX512-BF16");
+    let per_panel = panel_lines(layout.rows);
+    let panels = sized(lines, layout.cols.div_ceil(PANEL) * per_panel);
+    let group = group(layout.cols.div_ceil(PANEL));
+    panels.par_chunks_mut((group * per_panel).max(1)).enumerate().for_each(|(i, lines)| {
+        // SAFETY: the CPU has been asked above.
+        unsafe { pack_panels(b, layout, i * group * PANEL, lines) }
+    });
+}
+
+/// How many tiles or panels one task packs: neighbours share cache lines, but every thread should have work.
+fn group(count: usize) -> usize {
+    count.div_ceil(4).clamp(1, 32)
+}
+
+/// The first `len` lines of a buffer that grows and is kept.
+fn sized(lines: &mut Vec<Line>, len: usize) -> &mut [Line] {
+    if lines.len() < len {
+        lines.resize(len, Line([0; PAIRS]));
+    }
+    &mut lines[..len]
+}
+
+/// What all blocks of one product share.
+struct Kernel {
+    pairs: usize,
+    by_pair: bool,
+}
+
+impl Kernel {
+    /// Computes one tile of rows in one panel of columns.
+    ///
+    /// # Safety
+    /// The CPU must have AVX512-BF16; the tile and panel of `out` must be written by this call alone.
+    unsafe fn block(&self, rows: &[Line], columns: &[Line], out: Output, tile: usize, panel: usize) {
+        assert!(rows.len() >= self.pairs.div_ceil(PAIRS) * TILE && columns.len() >= self.pairs * 2);
+        let (start, count, width) = out.at(tile, panel);
+        let to = Target { start, stride: out.stride(), count, width };
+        let (a, b) = (rows.as_ptr().cast(), columns.as_ptr().cast());
+        // SAFETY: the lengths are checked above, `at` says which rows and columns exist, the rest is the caller's.
+        unsafe {
+            match (self.by_pair, count) {
+                (false, ..=4) => multiply::<4, PAIRS, 1>(self.pairs, a, b, to),
+                (false, ..=8) => multiply::<8, PAIRS, 1>(self.pairs, a, b, to),
+                (false, _) => multiply::<TILE, PAIRS, 1>(self.pairs, a, b, to),
+                (true, ..=4) => multiply::<4, 1, TILE>(self.pairs, a, b, to),
+                (true, ..=8) => multiply::<8, 1, TILE>(self.pairs, a, b, to),
+                (true, _) => multiply::<TILE, 1, TILE>(self.pairs, a, b, to),
+            }
+        }
+    }
+}
+
+/// Where a block of the result goes: `count` rows of `width` values, `stride` apart.
+struct Target {
+    start: *mut f32,
+    stride: usize,
+    count: usize,
+    width: usize,
+}
+
+/// R rows × 32 columns; in a block of 16 pairs, row i and pair p of the tile lie at `i · ROW + p · PAIR`.
+///
+/// # Safety
+/// The CPU must have AVX512-BF16; `a` must reach all blocks of a tile, `b` all pairs of a panel, `to` writable values.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn multiply<const R: usize, const ROW: usize, const PAIR: usize>(
+    pairs: usize,
+    mut a: *const i32,
+    mut b: *const i32,
+    to: Target,
+) {
+    let mut sum = [[_mm512_setzero_ps(); 2]; R];
+    let mut left = pairs;
+    while left > 0 {
+        let count = left.min(PAIRS);
+        for p in 0..count {
+            // SAFETY: `p` is below the pairs left, every row below twelve; the prefetch address may lie anywhere.
+            unsafe {
+                let right = [columns(b.add(p * PANEL)), columns(b.add(p * PANEL + PAIRS))];
+                _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add((p + AHEAD) * PANEL).cast());
+                _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add((p + AHEAD) * PANEL + PAIRS).cast());
+                for (i, sum) in sum.iter_mut().enumerate() {
+                    let row = bf16_pairs(_mm512_set1_epi32(*a.add(i * ROW + p * PAIR)));
+                    sum[0] = _mm512_dpbf16_ps(sum[0], row, right[0]);
+                    sum[1] = _mm512_dpbf16_ps(sum[1], row, right[1]);
+                }
+            }
+        }
+        left -= count;
+        a = a.wrapping_add(TILE * PAIRS);
+        b = b.wrapping_add(count * PANEL);
+    }
+    let mask = u32::MAX >> (PANEL - to.width);
+    for (i, sum) in sum.iter().enumerate().take(to.count) {
+        // SAFETY: row `i` exists, and the mask covers only the columns that do.
+        unsafe {
+            let row = to.start.add(i * to.stride);
+            _mm512_mask_storeu_ps(row, mask as u16, sum[0]);
+            _mm512_mask_storeu_ps(row.wrapping_add(PAIRS), (mask >> 16) as u16, sum[1]);
+        }
+    }
+}
+
+/// How many pairs of k ahead a panel is fetched.
+const AHEAD: usize = 8;
+
+/// Sixteen pairs of a panel.
+///
+/// # Safety
+/// `b` must be aligned to 64 bytes and reach sixteen pairs.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn columns(b: *const i32) -> __m512bh {
+    // SAFETY: the caller's promise.
+    bf16_pairs(unsafe { _mm512_load_si512(b.cast()) })
+}
+
+/// The same bits under another type.
+#[inline(always)]
+fn bf16_pairs(x: __m512i) -> __m512bh {
+    // SAFETY: both types are 512 plain bits.
+    unsafe { std::mem::transmute(x) }
+}

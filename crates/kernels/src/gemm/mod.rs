@@ -1,0 +1,20 @@
+//! Matrix products with bf16 inputs and f32 sums, for training and inference.
+//!
+//! Both factors are f32 in memory, rounded to bf16 (to nearest even) while they are packed; every value of the result
+//! is one sum over k in a fixed order, which depends neither on the other rows and columns nor on the threads.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_pack;
+mod grid;
+mod layout;
+mod portable;
+mod product;
+mod select;
+#[cfg(test)]
+mod tests;
+
+pub use layout::Layout;
+pub use product::{PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16};
+pub use select::{Kernel, KernelError, selected_kernel};

@@ -1,0 +1,129 @@
+//! Both kernels against f64 on bf16-rounded inputs, over all layouts.
+
+use half::bf16;
+use proptest::prelude::*;
+
+use super::product::{pack_with, product_with};
+use super::*;
+use crate::check::{Noise, assert_close, noise, on_threads};
+use crate::detect::CpuFeatures;
+use crate::simd::at_each_level;
+
+fn kernels() -> Vec<Kernel> {
+    let cpu = CpuFeatures::detect();
+    if cpu.avx512_bf16 && cpu.avx512bw { vec![Kernel::Portable, Kernel::Avx512] } else { vec![Kernel::Portable] }
+}
+
+/// Row major, transposed, and with gaps both ways.
+fn layouts(rows: usize, cols: usize) -> [Layout; 4] {
+    [
+        Layout::row_major(rows, cols),
+        Layout::row_major(cols, rows).transposed(),
+        Layout { rows, cols, row_stride: 3 * cols + 1, col_stride: 3 },
+        Layout { rows, cols, row_stride: cols + 5, col_stride: 1 },
+    ]
+}
+
+fn values(seed: u64, layout: &Layout) -> Noise {
+    noise(seed, layout.rows * layout.row_stride.max(1) + layout.cols * layout.col_stride)
+}
+
+fn naive(a: &[f32], la: Layout, b: &[f32], lb: Layout) -> Vec<f64> {
+    let round = |x: f32| bf16::from_f32(x).to_f64();
+    let mut out = Vec::new();
+    for i in 0..la.rows {
+        for j in 0..lb.cols {
+            let term = |p: usize| {
+                round(a[i * la.row_stride + p * la.col_stride]) * round(b[p * lb.row_stride + j * lb.col_stride])
+            };
+            out.push((0..la.cols).map(term).sum());
+        }
+    }
+    out
+}
+
+fn check([m, n, k]: [usize; 3], seed: u64) {
+    for la in layouts(m, k) {
+        for lb in layouts(k, n) {
+            let (a, b) = (values(seed, &la), values(seed + 1, &lb));
+            let expected = naive(&a.f32, la, &b.f32, lb);
+            for kernel in kernels() {
+                let mut out = vec![f32::NAN; m * n];
+                product_with(kernel, &a.f32, la, &b.f32, lb, &mut out);
+                assert_close(&out, &expected, 1e-6 * (k as f64).sqrt().max(1.0));
+                let packed = pack_with(kernel, &b.f32, lb);
+                let mut again = vec![f32::NAN; m * n];
+                gemm_bf16_packed(&a.f32, la, &packed, &mut again);
+                assert_eq!(out, again);
+            }
+        }
+    }
+}
+
+#[test]
+fn odd_shapes_match_f64() {
+    for shape in [
+        [1, 1, 1],
+        [3, 5, 2],
+        [12, 32, 32],
+        [13, 33, 33],
+        [25, 70, 65],
+        [7, 16, 31],
+        [40, 17, 129],
+        [5, 5, 0],
+        [0, 4, 3],
+        [4, 0, 3],
+        [300, 300, 40],
+    ] {
+        check(shape, 1);
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_the_other_rows_nor_on_threads() {
+    let (m, n, k) = (101, 77, 83);
+    let (a, b) = (noise(1, m * k), noise(2, k * n));
+    let (la, lb) = (Layout::row_major(m, k), Layout::row_major(k, n));
+    for kernel in kernels() {
+        let run = || {
+            let mut out = vec![0.0; m * n];
+            product_with(kernel, &a.f32, la, &b.f32, lb, &mut out);
+            out
+        };
+        let all = at_each_level(run);
+        assert!(on_threads(1, run) == all && on_threads(3, run) == all);
+        for rows in 1..30 {
+            let first = m - rows - 1;
+            let mut some = vec![0.0; rows * n];
+            product_with(kernel, &a.f32[first * k..], Layout::row_major(rows, k), &b.f32, lb, &mut some);
+            assert_eq!(some, all[first * n..(first + rows) * n]);
+        }
+        // The same values from a transposed copy.
+        let columns: Vec<f32> = (0..k * m).map(|i| a.f32[i % m * k + i / m]).collect();
+        let mut out = vec![0.0; m * n];
+        product_with(kernel, &columns, Layout::row_major(k, m).transposed(), &b.f32, lb, &mut out);
+        assert_eq!(out, all);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn any_shape_matches_f64(m in 1usize..45, n in 1usize..75, k in 1usize..100, seed in 0u64..1000) {
+        check([m, n, k], seed);
+    }
+
+    #[test]
+    fn integers_are_exact(m in 1usize..30, n in 1usize..40, k in 1usize..50, seed in 0u64..1000) {
+        let whole = |seed, len| noise(seed, len).f32.iter().map(|x| (x * 4.0).round()).collect::<Vec<f32>>();
+        let (a, b) = (whole(seed, m * k), whole(seed + 1, k * n));
+        let (la, lb) = (Layout::row_major(m, k), Layout::row_major(k, n));
+        let expected: Vec<f32> = naive(&a, la, &b, lb).iter().map(|x| *x as f32).collect();
+        for kernel in kernels() {
+            let mut out = vec![0.0; m * n];
+            product_with(kernel, &a, la, &b, lb, &mut out);
+            prop_assert_eq!(&out, &expected);
+        }
+    }
+}

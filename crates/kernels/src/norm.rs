@@ -1,0 +1,193 @@
+//! Root-mean-square normalisation, forward and backward.
+//!
+//! Zhang and Sennrich 2019 (arXiv 1910.07467), eq. 4, with an epsilon as in Llama: with `s = (mean(x²) + ε)^(-1/2)`,
+//! `out = x · s · weight`. Backward, for the gradient g of the output,
+//! `grad_x = s · (g · weight) - x · s³ / D · Σ(g · weight · x)` and `grad_weight = Σ over rows of g · x · s`.
+//! Rows are `[N, D]` with D = `weight.len()`; for a model N = B·L.
+
+use rayon::prelude::*;
+
+use crate::simd::{LANES, Simd, dispatch};
+
+/// Normalises each row: `x` and `out` are `[N, D]`, `weight` is `[D]`.
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let width = weight.len();
+    check_rows(x.len(), width);
+    assert_eq!(x.len(), out.len(), "rms_norm: out must have the shape of x");
+    if x.is_empty() {
+        return;
+    }
+    let chunk = ROWS * width;
+    out.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(out, x)| forward_rows(x, weight, eps, out));
+}
+
+/// The gradients of [`rms_norm`]: `x`, `grad_out` and `grad_x` are `[N, D]`, `weight` and `grad_weight` are `[D]`.
+/// Both gradients are written, not added to. The sum over rows goes by chunks of 64 rows, whatever the threads.
+pub fn rms_norm_backward(
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    grad_out: &[f32],
+    grad_x: &mut [f32],
+    grad_weight: &mut [f32],
+) {
+    let width = weight.len();
+    check_rows(x.len(), width);
+    assert_eq!(x.len(), grad_out.len(), "rms_norm_backward: grad_out must have the shape of x");
+    assert_eq!(x.len(), grad_x.len(), "rms_norm_backward: grad_x must have the shape of x");
+    assert_eq!(width, grad_weight.len(), "rms_norm_backward: grad_weight must have the shape of weight");
+    grad_weight.fill(0.0);
+    if x.is_empty() {
+        return;
+    }
+    let chunk = ROWS * width;
+    let mut partial = vec![0.0f32; x.len().div_ceil(chunk) * width];
+    grad_x
+        .par_chunks_mut(chunk)
+        .zip(partial.par_chunks_mut(width))
+        .zip(x.par_chunks(chunk).zip(grad_out.par_chunks(chunk)))
+        .for_each(|((grad_x, partial), (x, grad_out))| backward_rows(x, weight, eps, grad_out, grad_x, partial));
+    for row in partial.chunks_exact(width) {
+        for (sum, x) in grad_weight.iter_mut().zip(row) {
+            *sum += x;
+        }
+    }
+}
+
+/// Rows per parallel task, and per partial sum of the weight's gradient.
+const ROWS: usize = 64;
+
+fn check_rows(len: usize, width: usize) {
+    assert!(width > 0 && len.is_multiple_of(width), "rms_norm: {len} values are not whole rows of width {width}");
+}
+
+fn forward_rows(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    dispatch!(forward_body(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]))
+}
+
+#[inline(always)]
+fn forward_body<S: Simd>(s: S, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let width = weight.len();
+    for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+        let inverse = s.splat(inverse_rms(s, x, eps));
+        for start in (0..width).step_by(LANES) {
+            let end = width.min(start + LANES);
+            let w = s.load_partial(&weight[start..end], 0.0);
+            let v = s.load_partial(&x[start..end], 0.0);
+            s.store_partial(s.mul(s.mul(v, inverse), w), &mut out[start..end]);
+        }
+    }
+}
+
+/// `(mean(x²) + ε)^(-1/2)` of one row.
+#[inline(always)]
+fn inverse_rms<S: Simd>(s: S, x: &[f32], eps: f32) -> f32 {
+    let mut sum = s.splat(0.0);
+    for lanes in x.chunks(LANES) {
+        let v = s.load_partial(lanes, 0.0);
+        sum = s.fma(v, v, sum);
+    }
+    1.0 / (s.sum(sum) / x.len() as f32 + eps).sqrt()
+}
+
+fn backward_rows(x: &[f32], weight: &[f32], eps: f32, grad_out: &[f32], grad_x: &mut [f32], grad_weight: &mut [f32]) {
+    dispatch!(backward_body(
+        x: &[f32],
+        weight: &[f32],
+        eps: f32,
+        grad_out: &[f32],
+        grad_x: &mut [f32],
+        grad_weight: &mut [f32],
+    ))
+}
+
+#[inline(always)]
+fn backward_body<S: Simd>(
+    s: S,
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    grad_out: &[f32],
+    grad_x: &mut [f32],
+    grad_weight: &mut [f32],
+) {
+    let width = weight.len();
+    let rows = x.chunks_exact(width).zip(grad_out.chunks_exact(width)).zip(grad_x.chunks_exact_mut(width));
+    for ((x, g), grad_x) in rows {
+        let inverse = inverse_rms(s, x, eps);
+        let mut dot = s.splat(0.0);
+        for start in (0..width).step_by(LANES) {
+            let end = width.min(start + LANES);
+            let gw = s.mul(s.load_partial(&g[start..end], 0.0), s.load_partial(&weight[start..end], 0.0));
+            dot = s.fma(gw, s.load_partial(&x[start..end], 0.0), dot);
+        }
+        let factor = s.splat(-(inverse * inverse * inverse) * s.sum(dot) / width as f32);
+        let inverse = s.splat(inverse);
+        for start in (0..width).step_by(LANES) {
+            let end = width.min(start + LANES);
+            let v = s.load_partial(&x[start..end], 0.0);
+            let gs = s.mul(s.load_partial(&g[start..end], 0.0), inverse);
+            let gradient = s.fma(gs, s.load_partial(&weight[start..end], 0.0), s.mul(v, factor));
+            s.store_partial(gradient, &mut grad_x[start..end]);
+            let sum = s.fma(gs, v, s.load_partial(&grad_weight[start..end], 0.0));
+            s.store_partial(sum, &mut grad_weight[start..end]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{assert_close, finite_difference, noise, on_threads};
+    use crate::simd::at_each_level;
+
+    const EPS: f32 = 1e-5;
+
+    fn naive(x: &[f64], weight: &[f64]) -> Vec<f64> {
+        let width = weight.len();
+        let mut out = Vec::new();
+        for row in x.chunks_exact(width) {
+            let mean = row.iter().map(|x| x * x).sum::<f64>() / width as f64;
+            let s = 1.0 / (mean + f64::from(EPS)).sqrt();
+            out.extend(row.iter().zip(weight).map(|(x, w)| x * s * w));
+        }
+        out
+    }
+
+    #[test]
+    fn forward_matches_f64() {
+        for (rows, width) in [(1, 1), (3, 7), (5, 16), (130, 48), (2, 257)] {
+            let (x, w) = (noise(1, rows * width), noise(2, width));
+            let mut out = vec![0.0; x.len()];
+            rms_norm(&x.f32, &w.f32, EPS, &mut out);
+            assert_close(&out, &naive(&x.f64, &w.f64), 2e-6);
+        }
+    }
+
+    #[test]
+    fn backward_matches_finite_differences() {
+        for (rows, width) in [(1, 1), (3, 7), (2, 33)] {
+            let (x, w, g) = (noise(3, rows * width), noise(4, width), noise(5, rows * width));
+            let (mut grad_x, mut grad_w) = (vec![0.0; x.len()], vec![0.0; width]);
+            rms_norm_backward(&x.f32, &w.f32, EPS, &g.f32, &mut grad_x, &mut grad_w);
+            let loss = |x: &[f64], w: &[f64]| naive(x, w).iter().zip(&g.f64).map(|(a, b)| a * b).sum::<f64>();
+            assert_close(&grad_x, &finite_difference(&x.f64, |x| loss(x, &w.f64)), 1e-5);
+            assert_close(&grad_w, &finite_difference(&w.f64, |w| loss(&x.f64, w)), 1e-5);
+        }
+    }
+
+    #[test]
+    fn same_bits_at_every_level_and_thread_count() {
+        let (rows, width) = (200, 50);
+        let (x, w, g) = (noise(6, rows * width), noise(7, width), noise(8, rows * width));
+        let run = || {
+            let (mut out, mut grad_w) = (vec![0.0; x.len()], vec![0.0; width]);
+            rms_norm(&x.f32, &w.f32, EPS, &mut out);
+            let mut grad_x = vec![0.0; x.len()];
+            rms_norm_backward(&x.f32, &w.f32, EPS, &g.f32, &mut grad_x, &mut grad_w);
+            (out, grad_x, grad_w)
+        };
+        let expected = at_each_level(run);
+        assert!(on_threads(1, run) == expected && on_threads(3, run) == expected);
+    }
+}
