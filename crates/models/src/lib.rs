@@ -1,0 +1,17 @@
+//! Denoisers: tensors, layers, one file per family, loaders and tokenizers.
+//!
+//! A family implements [`lldm_diffusion::Denoiser`]; [`load::load`] turns a name into one, with its tokenizer and the
+//! settings that its checkpoint asks for.
+
+pub mod error;
+pub mod load;
+pub mod nn;
+pub mod registry;
+pub mod trunk;
+pub mod trunk_denoiser;
+
+pub use error::{Error, Result};
+pub use load::{LoadedModel, Tokenizer, load};
+pub use registry::Defaults;
+pub use trunk::{Attention, Trunk, TrunkConfig};
+pub use trunk_denoiser::TrunkDenoiser;

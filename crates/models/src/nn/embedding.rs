@@ -1,0 +1,31 @@
+//! The token embedding, which also serves as the output projection where weights are tied.
+
+use candle_core::Tensor;
+
+use super::linear::Linear;
+use super::weights::{Init, Weights};
+use crate::error::Result;
+
+/// A table of V vectors of width D.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    table: Linear,
+}
+
+impl Embedding {
+    /// Reads `{name}.weight`, [V, D].
+    pub fn new(weights: &mut dyn Weights, name: &str, vocabulary: usize, width: usize) -> Result<Self> {
+        let table = weights.get(&format!("{name}.weight"), &[vocabulary, width], Init::Normal(0.02))?;
+        Ok(Self { table: Linear::from_weight(table, weights.precision()) })
+    }
+
+    /// The vectors of N tokens: [N] to [N, D].
+    pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
+        Ok(self.table.weight().index_select(tokens, 0)?)
+    }
+
+    /// The logits of N hidden vectors over the V tokens: [N, D] to [N, V].
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.table.forward(hidden)
+    }
+}

@@ -1,0 +1,92 @@
+//! A linear layer without bias. How its weight is stored and multiplied is its own business; a family never knows.
+
+use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Tensor};
+use lldm_kernels::gemm::{self, gemm_bf16};
+
+use super::slices::{slice, tensor};
+use super::weights::{Init, Precision, Weights};
+use crate::error::Result;
+
+/// y = x W^T with W [out, in].
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Tensor,
+    precision: Precision,
+}
+
+/// x [N, in] times W^T, both rounded to bf16, summed in f32.
+struct Bf16Product;
+
+impl Linear {
+    /// Reads `{name}.weight`, [`output`, `input`].
+    pub fn new(weights: &mut dyn Weights, name: &str, input: usize, output: usize, init: Init) -> Result<Self> {
+        let weight = weights.get(&format!("{name}.weight"), &[output, input], init)?;
+        Ok(Self::from_weight(weight, weights.precision()))
+    }
+
+    /// A layer with this weight [out, in].
+    pub fn from_weight(weight: Tensor, precision: Precision) -> Self {
+        Self { weight, precision }
+    }
+
+    /// The weight [out, in] in f32.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// [N, in] to [N, out].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(match self.precision {
+            Precision::F32 => x.matmul(&self.weight.t()?)?,
+            Precision::Bf16 => x.apply_op2(&self.weight, Bf16Product)?,
+        })
+    }
+}
+
+impl CustomOp2 for Bf16Product {
+    fn name(&self) -> &'static str {
+        "linear_bf16"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (rows, input) = x_layout.shape().dims2()?;
+        let (output, _) = weight_layout.shape().dims2()?;
+        let mut out = vec![0.0; rows * output];
+        gemm_bf16(
+            slice(x, x_layout)?,
+            gemm::Layout::row_major(rows, input),
+            slice(weight, weight_layout)?,
+            gemm::Layout::row_major(output, input).transposed(),
+            &mut out,
+        );
+        Ok((CpuStorage::F32(out), Shape::from((rows, output))))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let ((rows, input), output) = (x.dims2()?, weight.dim(0)?);
+        let grad = grad.contiguous()?;
+        let (values, weights, grads) = (tensor(x)?, tensor(weight)?, tensor(&grad)?);
+        let mut grad_x = vec![0.0; rows * input];
+        let mut grad_weight = vec![0.0; output * input];
+        let grad_layout = gemm::Layout::row_major(rows, output);
+        gemm_bf16(&grads, grad_layout, &weights, gemm::Layout::row_major(output, input), &mut grad_x);
+        let x_layout = gemm::Layout::row_major(rows, input);
+        gemm_bf16(&grads, grad_layout.transposed(), &values, x_layout, &mut grad_weight);
+        Ok((
+            Some(Tensor::from_vec(grad_x, (rows, input), &Device::Cpu)?),
+            Some(Tensor::from_vec(grad_weight, (output, input), &Device::Cpu)?),
+        ))
+    }
+}

@@ -1,0 +1,64 @@
+//! The registry of families: from `model_type` to a loader and to the settings that its paper asks for.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use lldm_diffusion::EndRule;
+
+use crate::trunk::Attention;
+
+/// The settings that a checkpoint asks for: `generation_config.json`, else the family's defaults.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Defaults {
+    /// The sampler.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampler: Option<String>,
+    /// The sampler's parameters.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub sampler_parameters: Map<String, Value>,
+    /// The most tokens that are written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// Cells denoised together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canvas_length: Option<usize>,
+    /// Cells of a block within a canvas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_length: Option<usize>,
+    /// The sampling temperature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Where an end token may be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_rule: Option<EndRule>,
+}
+
+/// What a trunk's paper asks for, by its attention.
+pub fn trunk_defaults(attention: Attention, block_length: Option<usize>) -> Defaults {
+    let (sampler, canvas_length) = match attention {
+        Attention::Full => ("low_confidence", None),
+        Attention::BlockCausal => ("first_hitting", block_length),
+        Attention::Causal => ("left_to_right", Some(1)),
+    };
+    Defaults { sampler: Some(sampler.to_string()), canvas_length, block_length: canvas_length, ..Defaults::default() }
+}
+
+impl Defaults {
+    /// These settings, and where they are silent those of `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let same_sampler = self.sampler.is_none() || self.sampler == other.sampler;
+        let mut sampler_parameters = if same_sampler { other.sampler_parameters } else { Map::new() };
+        sampler_parameters.extend(self.sampler_parameters);
+        Self {
+            sampler: self.sampler.or(other.sampler),
+            sampler_parameters,
+            max_tokens: self.max_tokens.or(other.max_tokens),
+            canvas_length: self.canvas_length.or(other.canvas_length),
+            block_length: self.block_length.or(other.block_length),
+            temperature: self.temperature.or(other.temperature),
+            end_rule: self.end_rule.or(other.end_rule),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The trunk as a denoiser: what its three kinds of attention keep in the context and how they answer.
+//!
+//! * full: prefix and canvas go through the network together at each step; nothing is cached.
+//! * block-causal: whole blocks of the context are cached; a canvas ends where a block ends.
+//! * causal: the canvas is one cell; the row of the last context token predicts it and is cached on the way.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use lldm_diffusion::{Condition, Context, Denoiser, DenoiserInfo, Logits, Prediction, StepInput, Token};
+
+use crate::error::{Result, into_diffusion};
+use crate::nn::KvCache;
+use crate::trunk::{Attention, Trunk};
+
+/// What the trunk keeps in a context.
+struct State {
+    cache: KvCache,
+    /// The answer of a causal trunk for the cell behind the cached tokens.
+    next: Option<Vec<f32>>,
+}
+
+/// A trunk behind the contract of [`Denoiser`].
+#[derive(Clone, Debug)]
+pub struct TrunkDenoiser {
+    trunk: Arc<Trunk>,
+    info: DenoiserInfo,
+}
+
+impl TrunkDenoiser {
+    /// Wraps a trunk.
+    pub fn new(trunk: Arc<Trunk>) -> Self {
+        let config = trunk.config();
+        let info = DenoiserInfo {
+            vocabulary: config.vocab_size,
+            mask: Some(config.mask_token_id),
+            end: vec![config.eos_token_id],
+            max_length: config.max_position_embeddings,
+            canvas_length: (config.attention == Attention::Causal).then_some(1),
+            canvas_grid: config.block_length,
+            time_dependent: config.time_input,
+            self_conditioned: false,
+        };
+        Self { trunk, info }
+    }
+
+    /// The network.
+    pub fn trunk(&self) -> &Arc<Trunk> {
+        &self.trunk
+    }
+
+    /// The tokens that the network reads as context: a causal trunk begins with the end token.
+    fn context_tokens(&self, context: &Context) -> Vec<Token> {
+        let config = self.trunk.config();
+        let begin = (config.attention == Attention::Causal).then_some(config.eos_token_id);
+        begin.into_iter().chain(context.tokens.iter().copied()).collect()
+    }
+
+    /// Runs tokens that stand behind the cache; returns their hidden vectors.
+    fn behind_cache(&self, tokens: &[Token], time: f64, cache: &mut KvCache, store: bool) -> Result<Tensor> {
+        let cached = cache.length;
+        let positions: Vec<_> = (cached..cached + tokens.len()).collect();
+        let visibility = self.trunk.config().visibility(cached);
+        self.trunk.hidden(tokens, 1, &positions, Some(&[time]), visibility, Some((cache, store)))
+    }
+
+    /// Caches the first `target` tokens of the context, if they are not yet.
+    fn store(&self, context: &mut Context, target: usize) -> Result<()> {
+        let tokens = self.context_tokens(context);
+        let state = self.state(context)?;
+        let from = state.cache.length;
+        if from < target {
+            self.behind_cache(&tokens[from..target], 0.0, &mut state.cache, true)?;
+            context.passes += 1;
+        }
+        Ok(())
+    }
+
+    fn state<'a>(&self, context: &'a mut Context) -> Result<&'a mut State> {
+        let layers = self.trunk.config().num_hidden_layers;
+        let state = context.cache.get_or_insert_with(|| Box::new(State { cache: KvCache::new(layers), next: None }));
+        state.downcast_mut().ok_or_else(|| {
+            lldm_diffusion::Error::Contract { message: "the context belongs to another denoiser".to_string() }.into()
+        })
+    }
+
+    fn predict(&self, input: &StepInput<'_>, context: &mut Context) -> Result<Logits> {
+        let canvas = input.state.tokens()?;
+        let config = self.trunk.config();
+        let known = self.context_tokens(context);
+        if input.condition == Condition::Hidden && config.attention != Attention::Full {
+            let message = "cannot hide its prefix: guidance needs a model with full attention".to_string();
+            return Err(lldm_diffusion::Error::Denoiser { message }.into());
+        }
+        let hidden = match config.attention {
+            Attention::Full => {
+                let hide = input.condition == Condition::Hidden;
+                let prefix = known.iter().map(|token| if hide { config.mask_token_id } else { *token });
+                let tokens: Vec<_> = prefix.chain(canvas.iter().copied()).collect();
+                let positions: Vec<_> = (0..tokens.len()).collect();
+                let visibility = config.visibility(0);
+                self.trunk.hidden(&tokens, 1, &positions, Some(&[input.time]), visibility, None)?
+            }
+            Attention::BlockCausal => {
+                let cache = &mut self.state(context)?.cache;
+                let tokens: Vec<_> = known[cache.length..].iter().chain(canvas).copied().collect();
+                self.behind_cache(&tokens, input.time, cache, false)?
+            }
+            Attention::Causal => {
+                let state = self.state(context)?;
+                if let (Some(next), true) = (&state.next, state.cache.length == known.len()) {
+                    return Ok(Logits::new(next.clone(), config.vocab_size)?);
+                }
+                let tail = &known[state.cache.length..];
+                let hidden = self.behind_cache(tail, input.time, &mut state.cache, true)?;
+                let last = hidden.narrow(0, tail.len() - 1, 1)?;
+                let next = self.trunk.logits(&last)?.flatten_all()?.to_vec1::<f32>()?;
+                state.next = Some(next.clone());
+                return Ok(Logits::new(next, config.vocab_size)?);
+            }
+        };
+        let hidden = hidden.narrow(0, hidden.dim(0)? - canvas.len(), canvas.len())?;
+        let values = self.trunk.logits(&hidden)?.flatten_all()?.to_vec1::<f32>()?;
+        Ok(Logits::new(values, config.vocab_size)?)
+    }
+}
+
+impl Denoiser for TrunkDenoiser {
+    fn info(&self) -> &DenoiserInfo {
+        &self.info
+    }
+
+    fn prefill(&self, prefix: &[Token]) -> lldm_diffusion::Result<Context> {
+        let mut context = Context::plain(prefix);
+        let config = self.trunk.config();
+        let target = match config.attention {
+            Attention::Full => 0,
+            // The last token is read when the first cell is predicted.
+            Attention::Causal => prefix.len(),
+            Attention::BlockCausal => whole_blocks(prefix.len(), config.block_length),
+        };
+        self.store(&mut context, target).map_err(into_diffusion)?;
+        Ok(context)
+    }
+
+    fn extend(&self, context: &mut Context, tokens: &[Token]) -> lldm_diffusion::Result<()> {
+        context.tokens.extend(tokens);
+        match self.trunk.config().attention {
+            Attention::Full | Attention::Causal => Ok(()),
+            Attention::BlockCausal => {
+                let target = whole_blocks(context.tokens.len(), self.trunk.config().block_length);
+                self.store(context, target).map_err(into_diffusion)
+            }
+        }
+    }
+
+    fn denoise(&self, input: &StepInput<'_>, context: &mut Context) -> lldm_diffusion::Result<Box<dyn Prediction>> {
+        Ok(Box::new(self.predict(input, context).map_err(into_diffusion)?))
+    }
+
+    fn denoise_batch(
+        &self,
+        inputs: &[StepInput<'_>],
+        contexts: &mut [&mut Context],
+    ) -> lldm_diffusion::Result<Vec<Box<dyn Prediction>>> {
+        // One forward a row: products over a different number of rows may round differently.
+        inputs.par_iter().zip(contexts.par_iter_mut()).map(|(input, context)| self.denoise(input, context)).collect()
+    }
+}
+
+/// The part of `tokens` that fills whole blocks.
+fn whole_blocks(tokens: usize, block_length: Option<usize>) -> usize {
+    tokens - tokens % block_length.unwrap_or(1)
+}
