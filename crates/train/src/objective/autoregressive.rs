@@ -1,0 +1,43 @@
+//! The autoregressive likelihood: each token given those to its left. Exact, and the baseline of every comparison.
+
+use lldm_diffusion::StepRng;
+use lldm_models::{Attention, Trunk};
+
+use super::loss::{Loss, Objective, Rows, Target, weigh};
+use crate::error::Result;
+
+/// The objective.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Autoregressive;
+
+impl Objective for Autoregressive {
+    fn name(&self) -> &'static str {
+        "autoregressive"
+    }
+
+    fn attention(&self) -> Attention {
+        Attention::Causal
+    }
+
+    fn is_bound(&self) -> bool {
+        false
+    }
+
+    fn loss(&self, trunk: &Trunk, rows: &Rows<'_>, _: &StepRng) -> Result<Loss> {
+        let (length, count) = (rows.length, rows.count());
+        let mut tokens = Vec::with_capacity(rows.tokens.len());
+        let mut targets = Vec::new();
+        for row in 0..count {
+            let clean = &rows.tokens[row * length..(row + 1) * length];
+            // A row begins behind an end token; the row of a token predicts the next one.
+            tokens.push(trunk.config().eos_token_id);
+            tokens.extend(&clean[..length - 1]);
+            let scored = (0..length).filter(|at| rows.scored[row * length + at]);
+            targets.extend(scored.map(|at| Target { row: row * length + at, token: clean[at], weight: 1.0 }));
+        }
+        let positions: Vec<_> = (0..length).collect();
+        let times = vec![0.0; count];
+        let hidden = trunk.hidden(&tokens, count, &positions, Some(&times), trunk.config().visibility(0), None)?;
+        weigh(trunk, &hidden, &targets, rows.scored_tokens())
+    }
+}

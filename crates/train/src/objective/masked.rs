@@ -1,0 +1,55 @@
+//! The masked bound: cross-entropy of the masked tokens, weighted so that its mean bounds -log p.
+//!
+//! MDLM (Sahoo et al. 2024, eq. 10), LLaDA (Nie et al. 2025, eq. 3). With M scored tokens of which exactly k are masked
+//! the weight is M / k, k uniform on 1..=M: the expectation is the NELBO, which no schedule changes. The mask itself has
+//! probability zero (SUBS).
+
+use lldm_diffusion::StepRng;
+use lldm_diffusion::rng::Purpose;
+use lldm_models::{Attention, Trunk};
+
+use super::loss::{Loss, Objective, Rows, Target, weigh};
+use super::subset::{exact_subset, stratified_count};
+use crate::error::Result;
+
+/// The objective.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Masked;
+
+impl Objective for Masked {
+    fn name(&self) -> &'static str {
+        "masked"
+    }
+
+    fn attention(&self) -> Attention {
+        Attention::Full
+    }
+
+    fn is_bound(&self) -> bool {
+        true
+    }
+
+    fn loss(&self, trunk: &Trunk, rows: &Rows<'_>, rng: &StepRng) -> Result<Loss> {
+        let (length, count) = (rows.length, rows.count());
+        let offset = rng.uniform(0, Purpose::Time);
+        let mut tokens = rows.tokens.to_vec();
+        let mut targets = Vec::new();
+        let mut times = vec![0.0; count];
+        for row in 0..count {
+            let start = row * length;
+            let places: Vec<_> = (start..start + length).filter(|at| rows.scored[*at]).collect();
+            if places.is_empty() {
+                continue;
+            }
+            let k = stratified_count(places.len(), row, count, offset);
+            times[row] = k as f64 / places.len() as f64;
+            for at in exact_subset(&places, k, rng, row) {
+                targets.push(Target { row: at, token: tokens[at], weight: 1.0 / times[row] });
+                tokens[at] = trunk.config().mask_token_id;
+            }
+        }
+        let positions: Vec<_> = (0..length).collect();
+        let hidden = trunk.hidden(&tokens, count, &positions, Some(&times), trunk.config().visibility(0), None)?;
+        weigh(trunk, &hidden, &targets, rows.scored_tokens())
+    }
+}
