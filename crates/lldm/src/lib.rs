@@ -1,0 +1,30 @@
+//! Large language diffusion models: run them, measure them, hold them to a form.
+//!
+//! ```
+//! use lldm::{Pipeline, Prompt};
+//!
+//! let pipeline = Pipeline::load("toy")?;
+//! let out = pipeline.generate(Prompt::text("")).seed(7).run()?;
+//! println!("{} ({} NFE)", out.text, out.usage.nfe);
+//! # Ok::<(), lldm::Error>(())
+//! ```
+//!
+//! [`Pipeline`] joins a model, its tokenizer and a sampler. [`likelihood`] measures how probable a text is, [`judge`]
+//! and [`metric`] how good generated text is. The process itself is in [`diffusion`], the networks in [`models`].
+
+pub mod error;
+pub mod judge;
+pub mod likelihood;
+pub mod metric;
+pub mod output;
+pub mod pipeline;
+pub mod prompt;
+pub mod settings;
+
+pub use error::{Error, Result};
+pub use lldm_diffusion as diffusion;
+pub use lldm_models as models;
+pub use output::Output;
+pub use pipeline::{Generate, Pipeline};
+pub use prompt::Prompt;
+pub use settings::{Layer, Origin, Settings};

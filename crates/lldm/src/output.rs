@@ -1,0 +1,48 @@
+//! What a generation gives back.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use lldm_diffusion::{FinishReason, Token, Usage};
+
+/// A finished text with everything that decided it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Output {
+    /// The text behind the prompt.
+    pub text: String,
+    /// Its tokens.
+    #[serde(skip)]
+    pub tokens: Vec<Token>,
+    /// The probability that the denoiser gave to each token when it was written; not an autoregressive probability.
+    #[serde(skip)]
+    pub probabilities: Vec<f32>,
+    /// The seed that makes it again.
+    pub seed: u64,
+    /// The model.
+    pub model: String,
+    /// The sampler with its resolved settings.
+    pub sampler: UsedSampler,
+    /// What it cost.
+    pub usage: Usage,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+}
+
+/// A sampler with its resolved settings and those of the loop.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UsedSampler {
+    /// Its name.
+    pub name: String,
+    /// Its parameters.
+    pub parameters: Value,
+    /// The most tokens that were to be written.
+    pub max_tokens: usize,
+    /// Cells denoised together.
+    pub canvas_length: usize,
+    /// Cells of a block.
+    pub block_length: usize,
+    /// The temperature of the draws.
+    pub temperature: f64,
+    /// Where an end token could be written.
+    pub end_rule: lldm_diffusion::EndRule,
+}
