@@ -21,6 +21,8 @@ pub struct DenoiserInfo {
     pub max_length: usize,
     /// The canvas length that the family insists on, if any.
     pub canvas_length: Option<usize>,
+    /// The grid on which canvases end, counted from the start of the context (block-causal families).
+    pub canvas_grid: Option<usize>,
     /// Whether the answer depends on t. Where it does not, an unchanged canvas needs no second call.
     pub time_dependent: bool,
     /// Whether the answer depends on the previous prediction (self-conditioning).

@@ -161,7 +161,12 @@ fn denoise(
         runs.iter().zip(waiting).filter(|(_, waits)| **waits).map(|(run, _)| run.input(condition)).collect();
     let mut contexts: Vec<_> =
         contexts.iter_mut().zip(waiting).filter(|(_, waits)| **waits).map(|(context, _)| context).collect();
-    parts.denoiser.denoise_batch(&inputs, &mut contexts)
+    let predictions = parts.denoiser.denoise_batch(&inputs, &mut contexts)?;
+    if predictions.len() != inputs.len() {
+        let message = format!("{} predictions for {} canvases", predictions.len(), inputs.len());
+        return Err(Error::Contract { message });
+    }
+    Ok(predictions)
 }
 
 fn check(parts: &Parts<'_>, config: &GenerateConfig, sequences: &[Sequence]) -> Result<()> {
@@ -179,17 +184,21 @@ fn check(parts: &Parts<'_>, config: &GenerateConfig, sequences: &[Sequence]) -> 
     if !(temperature >= 0.0 && temperature.is_finite()) {
         return Err(Error::setting("temperature", temperature, "it must be a finite number of at least 0"));
     }
+    if info.canvas_length == Some(0) || info.canvas_grid == Some(0) {
+        return Err(Error::Contract { message: "a denoiser asks for canvases of 0 cells".to_string() });
+    }
+    // The last canvas of a fixed length reaches beyond the tokens asked for.
+    let cells = info.canvas_length.map_or(config.max_tokens, |length| config.max_tokens.next_multiple_of(length));
     for sequence in sequences {
-        if sequence.prefix.len() + config.max_tokens > info.max_length {
-            return Err(Error::TooLong {
-                prefix: sequence.prefix.len(),
-                canvas: config.max_tokens,
-                limit: info.max_length,
-            });
+        if sequence.prefix.len() + cells > info.max_length {
+            return Err(Error::TooLong { prefix: sequence.prefix.len(), canvas: cells, limit: info.max_length });
         }
         let pinned = sequence.pins.iter().map(|(_, token)| token);
         if let Some(token) = sequence.prefix.iter().chain(pinned).find(|token| **token as usize >= info.vocabulary) {
             return Err(Error::Vocabulary { token: *token, vocabulary: info.vocabulary });
+        }
+        if let Some((_, token)) = sequence.pins.iter().find(|(_, token)| Some(*token) == info.mask) {
+            return Err(Error::setting("pin", token, "that is the mask: leave the cell out to have it written"));
         }
         if let Some((position, _)) = sequence.pins.iter().find(|(position, _)| *position >= config.max_tokens) {
             return Err(Error::setting(

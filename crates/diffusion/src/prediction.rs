@@ -72,7 +72,7 @@ pub struct Logits {
 impl Logits {
     /// Wraps row-major [L, V] logits.
     pub fn new(values: Vec<f32>, vocabulary: usize) -> Result<Self> {
-        if vocabulary == 0 || values.len() % vocabulary != 0 {
+        if vocabulary == 0 || !values.len().is_multiple_of(vocabulary) {
             return Err(Error::Contract {
                 message: format!("{} logits are not rows of a vocabulary of {vocabulary}", values.len()),
             });
@@ -146,8 +146,11 @@ impl Prediction for Logits {
             return Err(Error::Contract { message: "guidance joins predictions of different kinds".to_string() });
         };
         let scale = scale as f32;
-        let values =
-            self.values.iter().zip(&other.values).map(|(with, without)| with + scale * (with - without)).collect();
+        // What is impossible stays impossible, also where both are minus infinity.
+        let away = |with: f32, without: f32| {
+            if with == f32::NEG_INFINITY { with } else { with + scale * (with - without) }
+        };
+        let values = self.values.iter().zip(&other.values).map(|(with, without)| away(*with, *without)).collect();
         Ok(Box::new(Self { values, vocabulary: self.vocabulary }))
     }
 

@@ -157,7 +157,11 @@ impl<'a> Run<'a> {
     fn open_canvas(&mut self, observer: &mut Option<&mut dyn Observer>) {
         let written = self.tokens.len();
         let info = self.parts.denoiser.info();
-        let length = info.canvas_length.unwrap_or(self.config.canvas_length.min(self.config.max_tokens - written));
+        let mut length = self.config.canvas_length.min(self.config.max_tokens - written);
+        if let Some(grid) = info.canvas_grid {
+            length = length.min(grid - (self.sequence.prefix.len() + written) % grid);
+        }
+        let length = info.canvas_length.unwrap_or(length);
         let prior = self.parts.noise.prior(length, &self.rng.at(self.canvases, BEFORE_ALL_STEPS));
         let mut canvas = Canvas::noisy(prior);
         let mut seen = vec![None; length];
@@ -215,6 +219,10 @@ impl<'a> Run<'a> {
                 let language = self.parts.constraint.ok_or_else(|| broken("a constraint run without constraint"))?;
                 let stats = prediction.class_stats(language.class_of(), language.classes(), &keys, &self.transform)?;
                 let text = constraint.draw(&open.canvas, &stats, &rng)?;
+                if text.len() != open.canvas.len() {
+                    let message = format!("a constraint drew {} tokens for {} cells", text.len(), open.canvas.len());
+                    return Err(broken(&message));
+                }
                 noisy.iter().map(|at| text[*at]).collect()
             }
             None => {
@@ -240,6 +248,13 @@ impl<'a> Run<'a> {
             .zip(proposals)
             .map(|(position, proposal)| CellProposal { position, proposal, eligible: eligible(position, &proposal) })
             .collect();
+        if let Some(cell) = proposals.iter().find(|cell| cell.proposal.probability.is_nan()) {
+            let message = format!(
+                "gives no token a probability in cell {}: its logits are not numbers, or all that it allows is banned",
+                cell.position
+            );
+            return Err(Error::Denoiser { message });
+        }
         for cell in &proposals {
             open.seen[cell.position] = Some((cell.proposal.token, cell.proposal.probability as f32));
         }
@@ -269,6 +284,9 @@ impl<'a> Run<'a> {
 
         let view = StopView { canvas: &open.canvas, steps: open.steps };
         if let Stop::Text(length) = self.parts.stop.after_step(view) {
+            if length > open.canvas.leftmost_noisy().unwrap_or(open.canvas.len()) {
+                return Err(broken(&format!("a stop rule made a text of {length} cells, but not all are written")));
+            }
             self.stop(length, observer);
         } else {
             self.show(observer, false);
@@ -288,10 +306,12 @@ impl<'a> Run<'a> {
             }
         }
         self.show(observer, true);
+        // A canvas longer than the budget may end the text behind the budget.
+        let room = self.config.max_tokens - self.tokens.len();
         if let Some(open) = self.open.take() {
-            self.take(&open.canvas.tokens()[..length], &open.seen);
+            self.take(&open.canvas.tokens()[..length.min(room)], &open.seen);
         }
-        self.finish = Some(FinishReason::Stop);
+        self.finish = Some(if length > room { FinishReason::Length } else { FinishReason::Stop });
     }
 
     fn take(&mut self, tokens: &[Token], seen: &[Option<(Token, f32)>]) {

@@ -47,6 +47,7 @@ impl Table {
             end,
             max_length: 4096,
             canvas_length: None,
+            canvas_grid: None,
             time_dependent: false,
             self_conditioned: false,
         };
@@ -181,6 +182,7 @@ impl Vectors {
             end: Vec::new(),
             max_length: 4096,
             canvas_length: None,
+            canvas_grid: None,
             time_dependent: true,
             self_conditioned: false,
         };
@@ -206,7 +208,7 @@ impl Denoiser for Vectors {
         let State::Vectors(values, width) = input.state else {
             return Err(Error::Denoiser { message: "works on vectors, but was given tokens".to_string() });
         };
-        if width != self.embeddings[0].len() || values.len() % width != 0 {
+        if width != self.embeddings[0].len() || !values.len().is_multiple_of(width) {
             let message =
                 format!("works on vectors of width {}, but was given width {width}", self.embeddings[0].len());
             return Err(Error::Denoiser { message });

@@ -62,7 +62,7 @@ mod tests {
     fn posterior_is_consistent_with_the_forward_process() {
         let clean = [0.0, 1.0, 0.0, 0.0];
         let (s, t) = (0.3, 0.7);
-        let mut marginal = vec![0.0; 4];
+        let mut marginal = [0.0; 4];
         for (token, weight) in [(3, t), (1, 1.0 - t)] {
             for (to, p) in marginal.iter_mut().zip(noise().posterior(token, &clean, s, t)) {
                 *to += weight * p;
