@@ -1,0 +1,59 @@
+//! Tasks of the workspace that are no part of the product: `cargo xtask tidy`.
+
+mod tidy;
+
+use std::env;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+const USAGE: &str = "usage: cargo xtask tidy    checks the house rules that no compiler checks";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["tidy"] => match tidy_up() {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        ["help" | "-h" | "--help"] => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints notes and findings; returns whether there was no finding.
+fn tidy_up() -> Result<bool> {
+    let report = tidy::inspect(&root()?)?;
+    for note in &report.notes {
+        println!("note: {note}");
+    }
+    for finding in &report.findings {
+        println!("{finding}");
+    }
+    match report.findings.len() {
+        0 => println!("tidy: {} files, nothing to mend", report.files),
+        1 => eprintln!("tidy: 1 thing to mend"),
+        count => eprintln!("tidy: {count} things to mend"),
+    }
+    Ok(report.findings.is_empty())
+}
+
+/// The root of the workspace: the folder above this package.
+fn root() -> Result<PathBuf> {
+    let package = env::var_os("CARGO_MANIFEST_DIR").context("start it as `cargo xtask tidy`")?;
+    let mut root = PathBuf::from(package);
+    root.pop();
+    Ok(root)
+}
