@@ -5,6 +5,7 @@ pub mod data;
 pub mod dataset;
 pub mod ema;
 pub mod error;
+pub mod measure;
 pub mod objective;
 pub mod optimizer;
 pub mod parameters;

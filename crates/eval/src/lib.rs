@@ -1,0 +1,13 @@
+//! Evaluation: how good a model's texts are, how useful its answers, and a card that says so.
+//!
+//! This crate knows models and judges, not training data: whoever composes an evaluation hands in the texts.
+
+pub mod card;
+pub mod error;
+pub mod extraction;
+pub mod plot;
+pub mod report;
+pub mod samples;
+
+pub use error::{Error, Result};
+pub use report::{DomainReport, Report};
