@@ -1,5 +1,6 @@
-//! Tasks of the workspace that are no part of the product: `cargo xtask tidy`.
+//! Tasks of the workspace that are no part of the product: `cargo xtask tidy`, `cargo xtask default-model`.
 
+mod default_model;
 mod tidy;
 
 use std::env;
@@ -8,7 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-const USAGE: &str = "usage: cargo xtask tidy    checks the house rules that no compiler checks";
+const USAGE: &str = "usage: cargo xtask tidy            checks the house rules that no compiler checks
+       cargo xtask default-model   trains the default model and its twin, measures them, and writes crates/assets/model";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -17,6 +19,13 @@ fn main() -> ExitCode {
         ["tidy"] => match tidy_up() {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        ["default-model"] => match root().and_then(|root| default_model::make(&root)) {
+            Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("error: {error:#}");
                 ExitCode::FAILURE

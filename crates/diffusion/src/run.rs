@@ -16,6 +16,9 @@ use crate::vocabulary::Draw;
 /// The step number under which a canvas's first noise is drawn.
 const BEFORE_ALL_STEPS: usize = u32::MAX as usize;
 
+/// Steps after which a block is given up: no method takes as many.
+const MOST_STEPS: usize = 1 << 20;
+
 /// The state of one sequence.
 pub(crate) struct Run<'a> {
     parts: &'a Parts<'a>,
@@ -265,6 +268,10 @@ impl<'a> Run<'a> {
         let actions = sampler.step(&view);
         let mut changed = false;
         for (at, action) in actions {
+            if at >= open.canvas.len() {
+                let sampler = self.parts.sampler.name();
+                return Err(broken(&format!("sampler `{sampler}` wrote cell {at} of {}", open.canvas.len())));
+            }
             changed |= match action {
                 Action::Commit(token) if info.mask == Some(token) => {
                     return Err(broken(&format!("sampler `{}` wrote the mask", self.parts.sampler.name())));
@@ -279,6 +286,10 @@ impl<'a> Run<'a> {
         }
         open.valid = !changed && !info.time_dependent && !info.self_conditioned;
         open.block_step += 1;
+        if open.block_step == MOST_STEPS {
+            let sampler = self.parts.sampler.name();
+            return Err(broken(&format!("sampler `{sampler}` has not finished a block in {MOST_STEPS} steps")));
+        }
         open.steps += 1;
         self.usage.steps += 1;
 

@@ -3,7 +3,8 @@
 //! Zheng et al. 2024 (arXiv 2409.02908), section 4; reference: kuleshov-group/bd3lms `diffusion.py` (`_ddpm_update` with
 //! `first_hitting`). With n masked cells the next event under the linear schedule is at t * u^(1/n), at a cell chosen
 //! uniformly, with a token drawn from the prediction. It has the law of the continuous-time reverse process and takes
-//! at most L forward passes: with exact conditionals it draws from the exact joint distribution.
+//! at most L forward passes: with exact conditionals it draws from the exact joint distribution, as long as end tokens may be
+//! written anywhere ([`crate::EndRule::Free`]).
 
 use serde::{Deserialize, Serialize};
 
