@@ -13,5 +13,5 @@ pub(super) fn load() -> Result<LoadedModel> {
         tokenizer: lldm_assets::TOKENIZER,
         generation: Some(lldm_assets::GENERATION_CONFIG),
     };
-    load_files("embedded", &files, &|file| format!("embedded {file}"), Precision::F32)
+    load_files("embedded", &files, &|file| format!("embedded {file}"), Precision::FrozenBf16)
 }

@@ -40,7 +40,7 @@ pub fn load(name: &str) -> Result<LoadedModel> {
         _ => {
             let folder = Path::new(name);
             if folder.is_dir() {
-                return checkpoint::load_folder(name, folder, Precision::F32);
+                return checkpoint::load_folder(name, folder, Precision::FrozenBf16);
             }
             let hint = if folder.exists() {
                 format!("it is a file; name the folder that holds {}", checkpoint::CONFIG)

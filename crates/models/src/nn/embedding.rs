@@ -16,7 +16,7 @@ impl Embedding {
     /// Reads `{name}.weight`, [V, D].
     pub fn new(weights: &mut dyn Weights, name: &str, vocabulary: usize, width: usize) -> Result<Self> {
         let table = weights.get(&format!("{name}.weight"), &[vocabulary, width], Init::Normal(0.02))?;
-        Ok(Self { table: Linear::from_weight(table, weights.precision()) })
+        Ok(Self { table: Linear::from_weight(table, weights.precision())? })
     }
 
     /// The vectors of N tokens: [N] to [N, D].

@@ -1,7 +1,9 @@
 //! A linear layer without bias. How its weight is stored and multiplied is its own business; a family never knows.
 
-use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Tensor};
-use lldm_kernels::gemm::{self, gemm_bf16};
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Shape, Tensor};
+use lldm_kernels::gemm::{self, PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16};
 
 use super::slices::{slice, tensor};
 use super::weights::{Init, Precision, Weights};
@@ -11,22 +13,43 @@ use crate::error::Result;
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Tensor,
-    precision: Precision,
+    product: Product,
+}
+
+#[derive(Clone, Debug)]
+enum Product {
+    F32,
+    Bf16,
+    /// W^T in the layout of the kernel, for weights that do not change any more.
+    Packed(Arc<PackedBf16>),
 }
 
 /// x [N, in] times W^T, both rounded to bf16, summed in f32.
 struct Bf16Product;
 
+/// The same with W^T packed beforehand: the same bits, and no gradient.
+struct PackedProduct(Arc<PackedBf16>);
+
 impl Linear {
     /// Reads `{name}.weight`, [`output`, `input`].
     pub fn new(weights: &mut dyn Weights, name: &str, input: usize, output: usize, init: Init) -> Result<Self> {
         let weight = weights.get(&format!("{name}.weight"), &[output, input], init)?;
-        Ok(Self::from_weight(weight, weights.precision()))
+        Self::from_weight(weight, weights.precision())
     }
 
     /// A layer with this weight [out, in].
-    pub fn from_weight(weight: Tensor, precision: Precision) -> Self {
-        Self { weight, precision }
+    pub fn from_weight(weight: Tensor, precision: Precision) -> Result<Self> {
+        let product = match precision {
+            Precision::F32 => Product::F32,
+            Precision::Bf16 => Product::Bf16,
+            Precision::FrozenBf16 => {
+                let (output, input) = weight.dims2()?;
+                let contiguous = weight.contiguous()?;
+                let layout = gemm::Layout::row_major(output, input).transposed();
+                Product::Packed(Arc::new(pack_bf16(&tensor(&contiguous)?, layout)))
+            }
+        };
+        Ok(Self { weight, product })
     }
 
     /// The weight [out, in] in f32.
@@ -36,9 +59,10 @@ impl Linear {
 
     /// [N, in] to [N, out].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(match self.precision {
-            Precision::F32 => x.matmul(&self.weight.t()?)?,
-            Precision::Bf16 => x.apply_op2(&self.weight, Bf16Product)?,
+        Ok(match &self.product {
+            Product::F32 => x.matmul(&self.weight.t()?)?,
+            Product::Bf16 => x.apply_op2(&self.weight, Bf16Product)?,
+            Product::Packed(packed) => x.apply_op1_no_bwd(&PackedProduct(Arc::clone(packed)))?,
         })
     }
 }
@@ -88,5 +112,18 @@ impl CustomOp2 for Bf16Product {
             Some(Tensor::from_vec(grad_x, (rows, input), &Device::Cpu)?),
             Some(Tensor::from_vec(grad_weight, (output, input), &Device::Cpu)?),
         ))
+    }
+}
+
+impl CustomOp1 for PackedProduct {
+    fn name(&self) -> &'static str {
+        "linear_bf16_packed"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (rows, input) = layout.shape().dims2()?;
+        let mut out = vec![0.0; rows * self.0.cols()];
+        gemm_bf16_packed(slice(x, layout)?, gemm::Layout::row_major(rows, input), &self.0, &mut out);
+        Ok((CpuStorage::F32(out), Shape::from((rows, self.0.cols()))))
     }
 }

@@ -25,6 +25,8 @@ pub enum Precision {
     F32,
     /// Both factors are rounded to bf16, the sums are f32; the stored weight stays f32.
     Bf16,
+    /// As `Bf16`, the weights packed once: for inference. A row's bits do not depend on the number of rows.
+    FrozenBf16,
 }
 
 /// A source of parameters.
