@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use lldm_models::TrunkConfig;
 use lldm_models::load::{CONFIG, GENERATION_CONFIG, TOKENIZER, WEIGHTS};
@@ -82,6 +83,24 @@ pub fn latest(run: &Path) -> Result<Option<(PathBuf, Progress, HashMap<String, T
     let progress = serde_json::from_slice(&text).map_err(|error| Error::file(&path, error.into()))?;
     let tensors = candle_core::safetensors::load(folder.join(STATE_TENSORS), &Device::Cpu)?;
     Ok(Some((folder, progress, tensors)))
+}
+
+/// Fails when the checkpoint in `folder` was made with another architecture than `config`.
+pub fn check_config(folder: &Path, config: &TrunkConfig) -> Result<()> {
+    let path = folder.join(CONFIG);
+    let text = fs::read(&path).map_err(|source| Error::file(&path, source))?;
+    let made: Value = serde_json::from_slice(&text).map_err(|error| Error::file(&path, error.into()))?;
+    let asked = serde_json::to_value(config).map_err(|error| Error::file(&path, error.into()))?;
+    let keys = [&made, &asked].into_iter().filter_map(Value::as_object).flat_map(|object| object.keys());
+    let other = keys.into_iter().find(|key| made.get(key.as_str()) != asked.get(key.as_str()));
+    let Some(key) = other else { return Ok(()) };
+    let value = |json: &Value| json.get(key).unwrap_or(&Value::Null).to_string();
+    let message = format!(
+        "the recipe is not the one it was made by: {key} is {} in the checkpoint, {} by the recipe",
+        value(&made),
+        value(&asked)
+    );
+    Err(Error::Run { folder: folder.to_path_buf(), message })
 }
 
 /// The checkpoints below `run`, oldest first.

@@ -34,13 +34,15 @@ pub enum Error {
         /// What is wrong, and what to do.
         message: String,
     },
-    /// A loss that is not a number.
-    #[error("the loss at step {step} is {loss}: lower the learning rate, or resume from an earlier checkpoint")]
+    /// A loss or a gradient that is not a number.
+    #[error("the {what} at step {step} is {value}: lower the learning rate, or resume from an earlier checkpoint")]
     Diverged {
         /// The step.
         step: usize,
-        /// The loss.
-        loss: f64,
+        /// What is not finite.
+        what: &'static str,
+        /// Its value.
+        value: f64,
     },
     /// The data could not be had.
     #[error(transparent)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use lldm_models::Attention;
 use lldm_models::nn::Precision;
 use lldm_models::registry::Defaults;
 
@@ -177,7 +178,11 @@ impl Recipe {
     }
 
     fn check(&self, place: &str) -> Result<()> {
-        self.objective()?;
+        let objective = self.objective()?;
+        if self.model.time_input && objective.attention() != Attention::Full {
+            let message = format!("model.time_input is set, but `{}` trains without a time", objective.name());
+            return Err(Error::recipe(place, message));
+        }
         let positive = [
             ("data.length", self.data.length),
             ("train.steps", self.train.steps),
@@ -253,7 +258,7 @@ mod precision {
     pub(super) fn serialize<S: Serializer>(value: &Precision, out: S) -> Result<S::Ok, S::Error> {
         out.serialize_str(match value {
             Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
+            Precision::Bf16 | Precision::FrozenBf16 => "bf16",
         })
     }
 
@@ -302,6 +307,8 @@ mod tests {
         assert!(message(&["objective.name=block"]).contains("block_length None"));
         assert!(message(&["steps"]).contains("key.path=value"));
         assert!(message(&["train.steps.x=1"]).contains("`steps` is a value"));
+        let timed = ["objective.name=autoregressive", "model.time_input=true"];
+        assert!(message(&timed).contains("`autoregressive` trains without a time"));
         assert!(message(&["train.precision=f16"]).contains("must be f32 or bf16"));
     }
 }

@@ -74,7 +74,6 @@ impl Trainer {
         let dataset = Dataset::load(&recipe, places, resume.then_some(&tokenizer_path))?;
         dataset.tokenizer.save(&tokenizer_path)?;
         let tokenizer_json = fs::read(&tokenizer_path).map_err(|source| Error::file(&tokenizer_path, source))?;
-        write_recipe(&run, &recipe)?;
 
         let objective = recipe.objective()?;
         let config = trunk_config(&recipe, objective.as_ref(), dataset.tokenizer.vocabulary());
@@ -97,6 +96,8 @@ impl Trainer {
         if let Some((folder, progress, state)) = found {
             trainer.restore(&folder, progress, &state)?;
         }
+        // Only now: a recipe that does not fit leaves the run as it is.
+        write_recipe(&run, &trainer.recipe)?;
         Ok(trainer)
     }
 
@@ -170,10 +171,13 @@ impl Trainer {
         let loss = self.objective.loss(&self.trunk, &rows, &rng)?;
         let value = loss.nats / loss.tokens as f64;
         if !value.is_finite() {
-            return Err(Error::Diverged { step, loss: value });
+            return Err(Error::Diverged { step, what: "loss", value });
         }
         let grads = loss.tensor.backward()?;
         let norm = self.optimizer.update(&self.parameters, &grads, step, self.recipe.train.steps)?;
+        if !norm.is_finite() {
+            return Err(Error::Diverged { step, what: "norm of the gradient", value: norm });
+        }
         self.ema.update(&self.parameters, step)?;
         self.progress.step += 1;
         self.progress.batch += 1;
@@ -223,6 +227,7 @@ impl Trainer {
     }
 
     fn restore(&mut self, folder: &Path, progress: Progress, state: &HashMap<String, Tensor>) -> Result<()> {
+        checkpoint::check_config(folder, &self.config)?;
         for (name, var) in self.parameters.iter() {
             match state.get(&format!("value.{name}")) {
                 Some(tensor) if tensor.dims() == var.dims() => var.set(tensor)?,

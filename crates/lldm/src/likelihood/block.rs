@@ -12,6 +12,9 @@ use lldm_diffusion::{Condition, Context, Denoiser, LogitTransform, State, StepIn
 use super::estimate::{Estimate, Kind};
 use crate::error::Result;
 
+/// The step number under which a block's place in its strata is drawn; no sample has it.
+const STRATUM: usize = u32::MAX as usize;
+
 /// How the bound is estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -53,7 +56,7 @@ pub fn block_bound(
         let end = (start + length.min(grid.unwrap_or(length))).min(text.len());
         let cells = &text[start..end];
         let samples = if cells.len() == 1 { 1 } else { config.samples.max(1) };
-        let offset = rng.at(block, usize::MAX >> 40).uniform(0, Purpose::Time);
+        let offset = rng.at(block, STRATUM).uniform(0, Purpose::Time);
         let values = (0..samples)
             .map(|sample| {
                 let u = (sample as f64 + offset) / samples as f64;

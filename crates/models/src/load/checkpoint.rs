@@ -1,10 +1,13 @@
 //! A checkpoint folder: config.json, model.safetensors, tokenizer.json and, if present, generation_config.json.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
 use serde_json::Value;
+
+use lldm_diffusion::sampler::registry;
 
 use super::{LoadedModel, Tokenizer};
 use crate::error::{Error, Result};
@@ -34,7 +37,13 @@ pub(super) struct Files<'a> {
 pub(super) fn load_folder(name: &str, folder: &Path, precision: Precision) -> Result<LoadedModel> {
     let read = |file: &str| {
         let path = folder.join(file);
-        std::fs::read(&path).map_err(|source| Error::Read { path, source })
+        std::fs::read(&path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => Error::format(
+                path.display(),
+                format!("is missing: a model folder holds {CONFIG}, {WEIGHTS} and {TOKENIZER}"),
+            ),
+            _ => Error::Read { path, source },
+        })
     };
     let (config, weights, tokenizer) = (read(CONFIG)?, read(WEIGHTS)?, read(TOKENIZER)?);
     let generation = folder.join(GENERATION_CONFIG).exists().then(|| read(GENERATION_CONFIG)).transpose()?;
@@ -68,6 +77,10 @@ pub(super) fn load_files(
     let mut defaults = trunk_defaults(config.attention, config.block_length);
     if let Some(generation) = files.generation {
         let given: Defaults = parse(generation, &place(GENERATION_CONFIG))?;
+        if let Some(sampler) = &given.sampler {
+            registry::build(sampler, &given.sampler_parameters)
+                .map_err(|error| Error::format(place(GENERATION_CONFIG), error))?;
+        }
         defaults = given.or(defaults);
     }
     Ok(LoadedModel {
@@ -83,5 +96,5 @@ pub(super) fn load_files(
 }
 
 fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], file: &str) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| Error::format(file, error))
+    serde_json::from_slice(bytes).map_err(|error| Error::format(file, format!("{error}; correct it or get it again")))
 }

@@ -6,10 +6,11 @@
 use lldm_diffusion::StepRng;
 use lldm_diffusion::rng::Purpose;
 
-/// The number of masked tokens among `scored` for draw `index` of `count`: uniform on 1..=scored over all draws
-/// together, one draw from each of `count` equal strata.
+/// The number of masked tokens among `scored` for draw `index` of `count`: one draw from each of `count` equal strata.
+/// `offset`, uniform on [0, 1), turns all of them together, so that each draw by itself is uniform on 1..=scored, too: no
+/// row and no block is always the one with few masks.
 pub fn stratified_count(scored: usize, index: usize, count: usize, offset: f64) -> usize {
-    let u = (index as f64 + offset) / count as f64;
+    let u = (index as f64 / count as f64 + offset).fract();
     ((u * scored as f64) as usize).min(scored.saturating_sub(1)) + 1
 }
 
@@ -42,6 +43,17 @@ mod tests {
         }
         assert_eq!(seen[0], 0);
         assert!(seen[1..].iter().all(|count| (470..=490).contains(count)), "{seen:?}");
+    }
+
+    #[test]
+    fn each_draw_is_uniform_by_itself() {
+        for index in 0..4 {
+            let mut seen = [0usize; 6];
+            for trial in 0..600 {
+                seen[stratified_count(5, index, 4, (trial as f64 + 0.5) / 600.0)] += 1;
+            }
+            assert!(seen[1..].iter().all(|count| (118..=122).contains(count)), "{index}: {seen:?}");
+        }
     }
 
     #[test]

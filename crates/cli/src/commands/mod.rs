@@ -1,0 +1,15 @@
+//! One file for each command: its arguments and what it does.
+
+pub(crate) mod completions;
+pub(crate) mod data;
+pub(crate) mod doctor;
+pub(crate) mod eval;
+pub(crate) mod man;
+pub(crate) mod recipes;
+pub(crate) mod run;
+mod run_lines;
+pub(crate) mod samplers;
+pub(crate) mod score;
+pub(crate) mod show;
+pub(crate) mod trace;
+pub(crate) mod train;
