@@ -181,7 +181,7 @@ impl TrunkConfig {
                 return fail(format!("{name} is 0"));
             }
         }
-        if self.hidden_size % (2 * self.num_attention_heads) != 0 {
+        if !self.hidden_size.is_multiple_of(2 * self.num_attention_heads) {
             return fail(format!(
                 "hidden_size {} is not an even multiple of num_attention_heads {}",
                 self.hidden_size, self.num_attention_heads

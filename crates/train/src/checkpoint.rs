@@ -34,6 +34,16 @@ pub struct Progress {
     pub tokens: u64,
 }
 
+/// A checkpoint that was found.
+pub struct Saved {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Where the training stood.
+    pub progress: Progress,
+    /// The state of the training by name.
+    pub state: HashMap<String, Tensor>,
+}
+
 /// The files that make a folder a model.
 pub struct ModelFiles<'a> {
     /// config.json.
@@ -75,14 +85,14 @@ pub fn write(
     Ok(())
 }
 
-/// The newest checkpoint below `run`, with its state.
-pub fn latest(run: &Path) -> Result<Option<(PathBuf, Progress, HashMap<String, Tensor>)>> {
+/// The newest checkpoint below `run`.
+pub fn latest(run: &Path) -> Result<Option<Saved>> {
     let Some((_, folder)) = list(run)?.pop() else { return Ok(None) };
     let path = folder.join(STATE);
     let text = fs::read(&path).map_err(|source| Error::file(&path, source))?;
     let progress = serde_json::from_slice(&text).map_err(|error| Error::file(&path, error.into()))?;
-    let tensors = candle_core::safetensors::load(folder.join(STATE_TENSORS), &Device::Cpu)?;
-    Ok(Some((folder, progress, tensors)))
+    let state = candle_core::safetensors::load(folder.join(STATE_TENSORS), &Device::Cpu)?;
+    Ok(Some(Saved { folder, progress, state }))
 }
 
 /// Fails when the checkpoint in `folder` was made with another architecture than `config`.

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 
 use lldm_diffusion::rng::{Purpose, Rng};
 use lldm_models::nn::{Loaded, Weights};
 use lldm_models::{Trunk, TrunkConfig};
 
-use crate::checkpoint::{self, ModelFiles, Progress};
+use crate::checkpoint::{self, ModelFiles, Progress, Saved};
 use crate::data::{Batch, Batches, BatchesConfig, END, MASK, PAD, Places, TokenSet};
 use crate::dataset::Dataset;
 use crate::ema::Ema;
@@ -93,8 +93,8 @@ impl Trainer {
             progress: Progress::default(),
             tokenizer_json,
         };
-        if let Some((folder, progress, state)) = found {
-            trainer.restore(&folder, progress, &state)?;
+        if let Some(found) = found {
+            trainer.restore(&found)?;
         }
         // Only now: a recipe that does not fit leaves the run as it is.
         write_recipe(&run, &trainer.recipe)?;
@@ -130,8 +130,9 @@ impl Trainer {
                 window.add(loss, norm);
                 let step = self.progress.step;
                 let done = step == train.steps;
-                let measured = (done || step % train.evaluate_every == 0).then(|| self.evaluate()).transpose()?;
-                if measured.is_some() || step % train.log_every == 0 {
+                let measured =
+                    (done || step.is_multiple_of(train.evaluate_every)).then(|| self.evaluate()).transpose()?;
+                if measured.is_some() || step.is_multiple_of(train.log_every) {
                     let rate = self.recipe.optimizer.schedule.factor(step, train.steps);
                     let metrics = window.metrics(self.progress, train.steps, rate, measured);
                     file.record(&metrics)?;
@@ -139,7 +140,7 @@ impl Trainer {
                     window = Window::new(self.progress.tokens);
                 }
                 last = measured.or(last);
-                if done || step % train.checkpoint_every == 0 {
+                if done || step.is_multiple_of(train.checkpoint_every) {
                     self.save()?;
                 }
                 if done {
@@ -166,7 +167,7 @@ impl Trainer {
         let cut = cuts[rng.choice(1, Purpose::Position, cuts.len())];
         let (tokens, scored) = (batch.tokens(), batch.scored());
         let length = batch.length();
-        let length = if length % cut == 0 { length / cut } else { length };
+        let length = if length.is_multiple_of(cut) { length / cut } else { length };
         let rows = Rows { tokens: &tokens, scored: &scored, length };
         let loss = self.objective.loss(&self.trunk, &rows, &rng)?;
         let value = loss.nats / loss.tokens as f64;
@@ -226,7 +227,8 @@ impl Trainer {
         checkpoint::write(&self.recipe.output, self.progress, &self.files(), &averaged, &state)
     }
 
-    fn restore(&mut self, folder: &Path, progress: Progress, state: &HashMap<String, Tensor>) -> Result<()> {
+    fn restore(&mut self, saved: &Saved) -> Result<()> {
+        let Saved { folder, progress, state } = saved;
         checkpoint::check_config(folder, &self.config)?;
         for (name, var) in self.parameters.iter() {
             match state.get(&format!("value.{name}")) {
@@ -234,7 +236,7 @@ impl Trainer {
                 _ => {
                     let message =
                         format!("the checkpoint has no fitting `{name}`: the recipe is not the one it was made by");
-                    return Err(Error::Run { folder: folder.to_path_buf(), message });
+                    return Err(Error::Run { folder: folder.clone(), message });
                 }
             }
         }
@@ -242,7 +244,7 @@ impl Trainer {
         let averaged =
             candle_core::safetensors::load(folder.join(lldm_models::load::WEIGHTS), &candle_core::Device::Cpu)?;
         self.ema.restore(&averaged)?;
-        self.progress = progress;
+        self.progress = *progress;
         Ok(())
     }
 }

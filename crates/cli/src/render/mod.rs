@@ -5,4 +5,5 @@ pub(crate) mod json;
 pub(crate) mod plain;
 pub(crate) mod screen;
 pub(crate) mod svg;
+mod timeline;
 pub(crate) mod wrap;

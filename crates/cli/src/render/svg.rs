@@ -3,12 +3,12 @@
 //! Every cell has its place from the beginning, as wide as the text that it ends with, so that nothing jumps. A piece of
 //! a cell is visible while its frames are shown. Who cannot or does not want to see movement sees the finished text.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use lldm_diffusion::{Frame, Token};
 
 use super::canvas::{END_GLYPH, Look, View, look, status};
+use super::timeline::Timeline;
 use super::wrap::{columns, harmless};
 
 /// Sizes in pixels.
@@ -22,8 +22,6 @@ const PAD: f64 = 2.0;
 /// Between two words, and between two cells of one word.
 const WORD_GAP: f64 = 9.0;
 const CELL_GAP: f64 = 1.0;
-/// How long the finished text is shown.
-const PAUSE_S: f64 = 3.0;
 
 const STYLE: &str = "\
 svg{--bg:#fbfaf7;--edge:#dcd8cf;--ink:#1f2328;--dim:#7d838c;--noise:#b9b4a8;--draft:#8250df;--tint:#f1e9fd;\
@@ -79,7 +77,7 @@ pub(crate) fn draw(
     text_of: &dyn Fn(Token) -> String,
     frames_per_second: f64,
 ) -> String {
-    let clock = Clock { frames: frames.len(), frame_s: 1.0 / frames_per_second };
+    let mut timeline = Timeline::new(frames, 1.0 / frames_per_second);
     let mut flow = Flow { x: MARGIN, y: MARGIN };
     let mut text = String::new();
     let prompt = harmless(prompt);
@@ -87,15 +85,14 @@ pub(crate) fn draw(
         let (x, y) = flow.place(columns(word) as f64 * COLUMN, WORD_GAP);
         label(&mut text, "q", x, y + BOX / 2.0, word, None);
     }
-    let mut intervals = BTreeSet::new();
     for slot in slots(frames, text_of, &mut flow) {
         for run in runs(frames, &slot, text_of) {
-            piece(&mut text, &slot, &run, &clock, &mut intervals);
+            piece(&mut text, &slot, &run, &mut timeline);
         }
     }
     let bottom = flow.y + LINE + 22.0;
     for (at, frame) in frames.iter().enumerate() {
-        let class = clock.class(at, at + 1, &mut intervals);
+        let class = timeline.class(at, at + 1);
         let _ = write!(text, "<g class=\"{class}\">");
         label(&mut text, "s", MARGIN, bottom, &status(frame), None);
         text.push_str("</g>\n");
@@ -109,7 +106,7 @@ pub(crate) fn draw(
         escaped(&format!("{prompt} {}", finished(frames, text_of)).replace('\n', " "))
     );
     // Writing into a string cannot fail, here and below.
-    let _ = write!(out, "{}</style>\n{NOISE}", clock.keyframes(&intervals, frames));
+    let _ = write!(out, "{}</style>\n{NOISE}", timeline.css());
     let _ = writeln!(
         out,
         "<rect class=\"card\" x=\".5\" y=\".5\" width=\"{}\" height=\"{}\" rx=\"12\"/>\n{text}\
@@ -144,64 +141,6 @@ impl Flow {
 
     fn line_break(&mut self) {
         (self.x, self.y) = (MARGIN, self.y + LINE);
-    }
-}
-
-/// When which frame is shown.
-struct Clock {
-    frames: usize,
-    frame_s: f64,
-}
-
-impl Clock {
-    fn total_s(&self) -> f64 {
-        self.frames as f64 * self.frame_s + PAUSE_S
-    }
-
-    fn percent(&self, frame: usize) -> String {
-        format!("{:.3}%", 100.0 * frame as f64 * self.frame_s / self.total_s())
-    }
-
-    /// The classes of what is visible in frames `first..end`; the last frame stays until the picture begins again.
-    fn class(&self, first: usize, end: usize, intervals: &mut BTreeSet<(usize, usize)>) -> String {
-        let last = if end == self.frames { " z" } else { "" };
-        if (first, end) == (0, self.frames) {
-            return "z".to_string();
-        }
-        intervals.insert((first, end));
-        format!("a{last} i{first}-{end}")
-    }
-
-    fn keyframes(&self, intervals: &BTreeSet<(usize, usize)>, frames: &[Frame]) -> String {
-        let total = self.total_s();
-        let mut css = String::new();
-        for (first, end) in intervals {
-            let begin = if *first == 0 { "0%{opacity:1}" } else { "0%{opacity:0}" };
-            let _ = write!(css, "@keyframes k{first}-{end}{{{begin}");
-            if *first > 0 {
-                let _ = write!(css, "{}{{opacity:1}}", self.percent(*first));
-            }
-            let after = if *end == self.frames {
-                "100%{opacity:1}".to_string()
-            } else {
-                format!("{},100%{{opacity:0}}", self.percent(*end))
-            };
-            let _ = writeln!(
-                css,
-                "{after}}}.i{first}-{end}{{animation-name:k{first}-{end};animation-duration:{total:.2}s}}"
-            );
-        }
-        css.push_str("@keyframes bar{");
-        for (at, frame) in frames.iter().enumerate() {
-            let open = frame
-                .cells
-                .iter()
-                .filter(|cell| matches!(cell.state, lldm_diffusion::Cell::Noisy | lldm_diffusion::Cell::Draft));
-            let share = 1.0 - open.count() as f64 / frame.cells.len().max(1) as f64;
-            let _ = write!(css, "{}{{transform:scaleX({share:.3})}}", self.percent(at));
-        }
-        let _ = writeln!(css, "100%{{transform:scaleX(1)}}}}.done{{animation:bar {total:.2}s step-end infinite}}");
-        css
     }
 }
 
@@ -257,8 +196,8 @@ fn runs(frames: &[Frame], slot: &Slot, text_of: &dyn Fn(Token) -> String) -> Vec
     runs
 }
 
-fn piece(out: &mut String, slot: &Slot, run: &Run, clock: &Clock, intervals: &mut BTreeSet<(usize, usize)>) {
-    let class = clock.class(run.first, run.end, intervals);
+fn piece(out: &mut String, slot: &Slot, run: &Run, timeline: &mut Timeline<'_>) {
+    let class = timeline.class(run.first, run.end);
     let (shape, words) = match run.look {
         Look::Noise => (Some("n"), ""),
         Look::Unsure => (Some("n"), "td"),
@@ -396,11 +335,6 @@ mod tests {
         let slot = Slot { canvas: 0, at: 2, x: 0.0, y: 0.0, width: 1.0, columns: 1 };
         let runs = runs(&frames(), &slot, &text_of);
         assert_eq!(runs.iter().map(|run| (run.first, run.end)).collect::<Vec<_>>(), [(0, 2), (2, 3)]);
-        let clock = Clock { frames: 3, frame_s: 1.0 };
-        let mut intervals = BTreeSet::new();
-        assert_eq!(clock.class(2, 3, &mut intervals), "a z i2-3");
-        assert_eq!(clock.class(0, 3, &mut intervals), "z");
-        assert!(clock.keyframes(&intervals, &frames()).contains("@keyframes k2-3{0%{opacity:0}33.333%{opacity:1}"));
     }
 
     #[test]

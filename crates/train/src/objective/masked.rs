@@ -35,16 +35,16 @@ impl Objective for Masked {
         let mut tokens = rows.tokens.to_vec();
         let mut targets = Vec::new();
         let mut times = vec![0.0; count];
-        for row in 0..count {
+        for (row, time) in times.iter_mut().enumerate() {
             let start = row * length;
             let places: Vec<_> = (start..start + length).filter(|at| rows.scored[*at]).collect();
             if places.is_empty() {
                 continue;
             }
             let k = stratified_count(places.len(), row, count, offset);
-            times[row] = k as f64 / places.len() as f64;
+            *time = k as f64 / places.len() as f64;
             for at in exact_subset(&places, k, rng, row) {
-                targets.push(Target { row: at, token: tokens[at], weight: 1.0 / times[row] });
+                targets.push(Target { row: at, token: tokens[at], weight: 1.0 / *time });
                 tokens[at] = trunk.config().mask_token_id;
             }
         }

@@ -1,0 +1,42 @@
+//! The default model in the binary: it writes, never nothing, and the same again from the same seed.
+#![allow(clippy::unwrap_used)]
+
+use lldm::metric::Diversity;
+use lldm::{Output, Pipeline, Prompt};
+
+fn write(pipeline: &Pipeline, seed: u64, count: usize) -> Vec<Output> {
+    let prompts = vec![Prompt::text(""); count];
+    pipeline.generate_all(prompts).seed(seed).run_all().unwrap()
+}
+
+/// Where texts are short, confidence-ordered sampling can write the end tokens first and come out empty. The default
+/// model with its default sampler must not.
+#[test]
+fn no_text_of_two_hundred_is_empty_and_few_are_the_same() {
+    let pipeline = Pipeline::load("embedded").unwrap();
+    let texts: Vec<_> = write(&pipeline, 1, 200).into_iter().map(|output| output.text).collect();
+    let diversity = Diversity::of(&texts);
+    assert_eq!(diversity.empty, 0, "{texts:?}");
+    assert!(diversity.distinct_texts >= 190, "{} distinct texts", diversity.distinct_texts);
+}
+
+#[test]
+fn a_seed_gives_the_same_text_alone_and_in_a_batch() {
+    let pipeline = Pipeline::load("embedded").unwrap();
+    let batch = write(&pipeline, 7, 6);
+    for (index, output) in (0..).zip(&batch) {
+        let alone = pipeline.generate(Prompt::text("")).seed(7).first_index(index).run().unwrap();
+        assert_eq!(alone, *output);
+    }
+    assert_ne!(batch[0].text, write(&pipeline, 8, 1)[0].text);
+}
+
+#[test]
+fn a_description_becomes_a_json_object() {
+    let pipeline = Pipeline::load("embedded").unwrap();
+    let prompt =
+        "Text: The Eagle is a coffee shop that serves Italian food. It is located in the riverside area.\nJSON: ";
+    let output = pipeline.generate(Prompt::text(prompt)).temperature(0.0).max_tokens(64).run().unwrap();
+    let record: serde_json::Value = serde_json::from_str(output.text.trim()).unwrap();
+    assert_eq!(record["name"], "The Eagle", "{}", output.text);
+}
