@@ -67,6 +67,10 @@ pub struct TrunkConfig {
     pub eos_token_id: Token,
     /// The token that fills up rows in training.
     pub pad_token_id: Token,
+    /// A token that stands before every context of a trunk with full attention. Where documents were packed into rows it
+    /// is the end token: what follows it is the beginning of a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bos_token_id: Option<Token>,
 }
 
 /// The network.
@@ -190,7 +194,10 @@ impl TrunkConfig {
         if (self.attention == Attention::BlockCausal) != self.block_length.is_some_and(|length| length > 0) {
             return fail("block_length belongs to block_causal attention, and to it alone".to_string());
         }
-        for token in [self.mask_token_id, self.eos_token_id, self.pad_token_id] {
+        if self.bos_token_id.is_some() && self.attention != Attention::Full {
+            return fail("bos_token_id belongs to full attention, and to it alone".to_string());
+        }
+        for token in [self.mask_token_id, self.eos_token_id, self.pad_token_id].into_iter().chain(self.bos_token_id) {
             if token as usize >= self.vocab_size {
                 return fail(format!("token id {token} lies outside of vocab_size {}", self.vocab_size));
             }

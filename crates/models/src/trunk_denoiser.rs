@@ -37,7 +37,7 @@ impl TrunkDenoiser {
             vocabulary: config.vocab_size,
             mask: Some(config.mask_token_id),
             end: vec![config.eos_token_id],
-            max_length: config.max_position_embeddings,
+            max_length: config.max_position_embeddings - usize::from(config.bos_token_id.is_some()),
             canvas_length: (config.attention == Attention::Causal).then_some(1),
             canvas_grid: config.block_length,
             time_dependent: config.time_input,
@@ -51,10 +51,14 @@ impl TrunkDenoiser {
         &self.trunk
     }
 
-    /// The tokens that the network reads as context: a causal trunk begins with the end token.
+    /// The tokens that the network reads as context: a causal trunk begins with the end token, one with full attention
+    /// with the token that it asks for.
     fn context_tokens(&self, context: &Context) -> Vec<Token> {
         let config = self.trunk.config();
-        let begin = (config.attention == Attention::Causal).then_some(config.eos_token_id);
+        let begin = match config.attention {
+            Attention::Causal => Some(config.eos_token_id),
+            Attention::Full | Attention::BlockCausal => config.bos_token_id,
+        };
         begin.into_iter().chain(context.tokens.iter().copied()).collect()
     }
 
@@ -97,7 +101,9 @@ impl TrunkDenoiser {
         let hidden = match config.attention {
             Attention::Full => {
                 let hide = input.condition == Condition::Hidden;
-                let prefix = known.iter().map(|token| if hide { config.mask_token_id } else { *token });
+                let hidden = if hide { known.len() - context.tokens.len()..known.len() } else { 0..0 };
+                let prefix = known.iter().enumerate();
+                let prefix = prefix.map(|(at, token)| if hidden.contains(&at) { config.mask_token_id } else { *token });
                 let tokens: Vec<_> = prefix.chain(canvas.iter().copied()).collect();
                 let positions: Vec<_> = (0..tokens.len()).collect();
                 let visibility = config.visibility(0);

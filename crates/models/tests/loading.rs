@@ -47,6 +47,7 @@ fn config() -> TrunkConfig {
         mask_token_id: WORDS as u32,
         eos_token_id: WORDS as u32 + 1,
         pad_token_id: WORDS as u32 + 2,
+        bos_token_id: None,
     }
 }
 

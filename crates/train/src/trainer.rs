@@ -13,10 +13,10 @@ use candle_core::DType;
 
 use lldm_diffusion::rng::{Purpose, Rng};
 use lldm_models::nn::{Loaded, Weights};
-use lldm_models::{Trunk, TrunkConfig};
+use lldm_models::{Attention, Trunk, TrunkConfig};
 
 use crate::checkpoint::{self, ModelFiles, Progress, Saved};
-use crate::data::{Batch, Batches, BatchesConfig, END, MASK, PAD, Places, TokenSet};
+use crate::data::{Batch, Batches, BatchesConfig, END, Layout, MASK, PAD, Places, TokenSet};
 use crate::dataset::Dataset;
 use crate::ema::Ema;
 use crate::error::{Error, Result};
@@ -302,6 +302,7 @@ fn trunk_config(recipe: &Recipe, objective: &dyn Objective, vocabulary: usize) -
         mask_token_id: MASK,
         eos_token_id: END,
         pad_token_id: PAD,
+        bos_token_id: (objective.attention() == Attention::Full && recipe.data.layout == Layout::Packed).then_some(END),
     }
 }
 

@@ -51,6 +51,7 @@ pub(crate) fn config(attention: Attention) -> TrunkConfig {
         mask_token_id: MASK,
         eos_token_id: END,
         pad_token_id: END,
+        bos_token_id: None,
     }
 }
 

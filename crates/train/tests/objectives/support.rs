@@ -36,6 +36,7 @@ impl Tiny {
             mask_token_id: MASK,
             eos_token_id: 1,
             pad_token_id: 2,
+            bos_token_id: None,
         };
         let mut parameters = Parameters::new(3, Precision::F32);
         let trunk = Trunk::new(&config, &mut parameters).unwrap();
