@@ -1,7 +1,8 @@
 //! The pipeline of the default model: train it and its autoregressive twin, measure both, put model and card in their place.
 //!
-//! Each part is skipped when its result is there already, and a training that was interrupted goes on: the command can
-//! be given again at any time. `LLDM_DATA` names the folder of the corpora.
+//! A training whose model is there already is skipped, and one that was interrupted goes on: the command can be given again
+//! at any time. The card shows the recipe that the model was made by (the run's own config.toml); to train by a recipe that
+//! has changed, remove the folder below runs/. `LLDM_DATA` names the folder of the corpora.
 
 use std::fs;
 use std::path::Path;
@@ -41,7 +42,7 @@ pub(crate) fn make(root: &Path) -> Result<()> {
             "eval",
             &model,
             "--recipe",
-            "crates/cli/recipes/default.toml",
+            "runs/default/config.toml",
             "--twin",
             &twin,
             "--output",

@@ -64,6 +64,8 @@ pub struct Sequence {
     pub prefix: Vec<Token>,
     /// Cells given from outside: (position after the prefix, token).
     pub pins: Vec<(usize, Token)>,
+    /// Tokens that the first cell may not hold, such as pieces that would go on with the prefix's last word.
+    pub first_banned: Vec<Token>,
     /// The seed.
     pub seed: u64,
     /// The number of the sequence; its draws depend on it and on nothing else in the batch.

@@ -28,6 +28,8 @@ pub(crate) struct Run<'a> {
     /// The transform with the mask banned, and the same with the end tokens banned too (left of a pinned cell).
     transform: LogitTransform,
     inner_transform: LogitTransform,
+    /// The inner and the plain transform of the first cell.
+    first_transforms: [LogitTransform; 2],
     constraint: Option<Box<dyn ConstraintRun>>,
     open: Option<Open>,
     canvases: usize,
@@ -60,6 +62,11 @@ impl<'a> Run<'a> {
         transform.banned.extend(info.mask);
         let mut inner_transform = transform.clone();
         inner_transform.banned.extend(&info.end);
+        let first_transforms = [&inner_transform, &transform].map(|transform| {
+            let mut transform = transform.clone();
+            transform.banned.extend(&sequence.first_banned);
+            transform
+        });
         let constraint = parts.constraint.map(|constraint| constraint.start(config.max_tokens)).transpose()?;
         Ok(Self {
             parts,
@@ -68,6 +75,7 @@ impl<'a> Run<'a> {
             rng: Rng::new(sequence.seed, sequence.index),
             transform,
             inner_transform,
+            first_transforms,
             constraint,
             open: None,
             canvases: 0,
@@ -234,8 +242,20 @@ impl<'a> Run<'a> {
                 let inner = noisy.partition_point(|at| last_pin.is_some_and(|pin| at + written < pin));
                 let request = |at: &usize| RowRequest { row: *at, draw: Draw::Key(rng.bits(*at, Purpose::Token)) };
                 let requests: Vec<_> = noisy.iter().map(request).collect();
-                let mut proposals = prediction.propose(&requests[..inner], &self.inner_transform)?;
-                proposals.extend(prediction.propose(&requests[inner..], &self.transform)?);
+                // The first cell of the text has bans of its own.
+                let first =
+                    usize::from(written == 0 && noisy.first() == Some(&0) && !self.sequence.first_banned.is_empty());
+                let mut proposals = Vec::with_capacity(requests.len());
+                for (range, transform) in [
+                    (0..first.min(inner), &self.first_transforms[0]),
+                    (first.min(inner)..inner, &self.inner_transform),
+                    (inner..first.max(inner), &self.first_transforms[1]),
+                    (first.max(inner)..requests.len(), &self.transform),
+                ] {
+                    if !range.is_empty() {
+                        proposals.extend(prediction.propose(&requests[range], transform)?);
+                    }
+                }
                 proposals
             }
         };

@@ -121,15 +121,26 @@ pub fn class_stats(
 struct Row<'a> {
     logits: &'a [f32],
     transform: &'a LogitTransform,
+    /// Whether each token is banned; empty where none is.
+    banned: Vec<bool>,
 }
 
 impl<'a> Row<'a> {
     fn new(logits: &'a [f32], transform: &'a LogitTransform) -> Self {
-        Self { logits, transform }
+        let mut banned = Vec::new();
+        if !transform.banned.is_empty() {
+            banned = vec![false; logits.len()];
+            for token in &transform.banned {
+                if let Some(entry) = banned.get_mut(*token as usize) {
+                    *entry = true;
+                }
+            }
+        }
+        Self { logits, transform, banned }
     }
 
     fn logit(&self, token: usize) -> f64 {
-        if self.transform.banned.contains(&(token as Token)) {
+        if self.banned.get(token) == Some(&true) {
             return f64::NEG_INFINITY;
         }
         let bias = self.transform.bias.iter().find(|(at, _)| *at as usize == token).map_or(0.0, |(_, bias)| *bias);

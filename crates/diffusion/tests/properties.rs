@@ -278,7 +278,13 @@ fn case() -> impl Strategy<Value = Case> {
             let sequences = sequences.into_iter().enumerate().map(|(index, (prefix, pins, seed))| {
                 let pins = pins.into_iter().map(|(at, token)| (at.index(config.max_tokens), token));
                 let pins: BTreeMap<_, _> = if ends { BTreeMap::new() } else { pins.collect() };
-                Sequence { prefix, pins: pins.into_iter().collect(), seed, index: index as u64 }
+                Sequence {
+                    prefix,
+                    pins: pins.into_iter().collect(),
+                    first_banned: Vec::new(),
+                    seed,
+                    index: index as u64,
+                }
             });
             Case { texts, denoiser, shape, ends, sequences: sequences.collect(), config, settings }
         },

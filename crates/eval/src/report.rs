@@ -25,8 +25,8 @@ pub struct DomainReport {
 pub struct BitsPerByte {
     /// Bits per byte.
     pub value: f64,
-    /// Its standard error over rows.
-    pub standard_error: f64,
+    /// Its standard error over groups of rows, where there are several.
+    pub standard_error: Option<f64>,
     /// Whether it is an upper bound.
     pub bound: bool,
 }

@@ -182,14 +182,20 @@ impl<'a> Generate<'a> {
         let settings = Settings::resolve(&layers)?;
         let mut waiting = Vec::with_capacity(prompts.len());
         for (prompt, number) in prompts.into_iter().zip(first..) {
+            let mut first_banned = Vec::new();
             let prefix = match prompt.prefix {
-                Prefix::Text(text) => model.tokenizer.encode(&text)?,
+                Prefix::Text(text) => {
+                    if !prompt.within_word && text.ends_with(char::is_alphanumeric) {
+                        first_banned = within_word(model);
+                    }
+                    model.tokenizer.encode(&text)?
+                }
                 Prefix::Tokens(tokens) => tokens,
             };
             // A text with a seed of its own is the first of that seed.
             let (seed, index) = prompt.seed.map_or((seed, number), |own| (own, 0));
             let fitted = fit(&settings, model, prefix.len())?;
-            waiting.push((fitted, Sequence { prefix, pins: prompt.pins, seed, index }));
+            waiting.push((fitted, Sequence { prefix, pins: prompt.pins, first_banned, seed, index }));
         }
         let setup = Setup { model, constraint, guidance };
         let mut outputs: Vec<Option<Output>> = waiting.iter().map(|_| None).collect();
@@ -280,6 +286,14 @@ fn never_written(model: &LoadedModel) -> Vec<Token> {
     (0..info.vocabulary as Token)
         .filter(|token| model.tokenizer.is_special(*token) && !info.end.contains(token))
         .collect()
+}
+
+/// Pieces that would go on with the word that a prompt ends with.
+fn within_word(model: &LoadedModel) -> Vec<Token> {
+    let goes_on = |token: &Token| {
+        !model.tokenizer.is_special(*token) && model.tokenizer.piece(*token).starts_with(char::is_alphanumeric)
+    };
+    (0..model.denoiser.info().vocabulary as Token).filter(goes_on).collect()
 }
 
 /// The settings for a prefix of `prefix` tokens: where nobody asked for a length, the room that the model has decides. An

@@ -8,6 +8,7 @@ pub struct Prompt {
     pub(crate) prefix: Prefix,
     pub(crate) pins: Vec<(usize, Token)>,
     pub(crate) seed: Option<u64>,
+    pub(crate) within_word: bool,
 }
 
 /// The prefix, before or after tokenization.
@@ -45,6 +46,13 @@ impl Prompt {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
+        self
+    }
+
+    /// Lets the text go on within the word that a text prompt ends with; otherwise a new word, a mark or a space follows.
+    #[must_use]
+    pub fn within_word(mut self) -> Self {
+        self.within_word = true;
         self
     }
 }

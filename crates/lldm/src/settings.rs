@@ -29,7 +29,7 @@ pub enum Origin {
     User,
     /// The checkpoint's `generation_config.json`, or the defaults of its family.
     Checkpoint,
-    /// The paper's default.
+    /// Built in: the paper's default, or ours where no paper speaks of it.
     Paper,
 }
 

@@ -12,9 +12,11 @@ fn write(pipeline: &Pipeline, seed: u64, count: usize) -> Vec<Output> {
 /// Where texts are short, confidence-ordered sampling can write the end tokens first and come out empty. The default
 /// model with its default sampler must not.
 #[test]
-fn no_text_of_two_hundred_is_empty_and_few_are_the_same() {
+fn no_text_of_two_hundred_seeds_is_empty_and_few_are_the_same() {
     let pipeline = Pipeline::load("embedded").unwrap();
-    let texts: Vec<_> = write(&pipeline, 1, 200).into_iter().map(|output| output.text).collect();
+    let prompts = (0..200).map(|seed| Prompt::text("").seed(seed)).collect();
+    let outputs = pipeline.generate_all(prompts).run_all().unwrap();
+    let texts: Vec<_> = outputs.into_iter().map(|output| output.text).collect();
     let diversity = Diversity::of(&texts);
     assert_eq!(diversity.empty, 0, "{texts:?}");
     assert!(diversity.distinct_texts >= 190, "{} distinct texts", diversity.distinct_texts);
@@ -39,4 +41,16 @@ fn a_description_becomes_a_json_object() {
     let output = pipeline.generate(Prompt::text(prompt)).temperature(0.0).max_tokens(64).run().unwrap();
     let record: serde_json::Value = serde_json::from_str(output.text.trim()).unwrap();
     assert_eq!(record["name"], "The Eagle", "{}", output.text);
+}
+
+/// A prompt's last word is whole unless the caller says otherwise.
+#[test]
+fn the_text_does_not_go_on_within_the_prompts_last_word() {
+    let pipeline = Pipeline::load("embedded").unwrap();
+    let begins = |prompt: &Prompt| {
+        let outputs = pipeline.generate_all(vec![prompt.clone(); 40]).seed(3).max_tokens(8).run_all().unwrap();
+        outputs.iter().filter(|output| output.text.starts_with(char::is_alphanumeric)).count()
+    };
+    assert_eq!(begins(&Prompt::text("The spaceship")), 0);
+    assert!(begins(&Prompt::text("The spaceship").within_word()) > 0);
 }

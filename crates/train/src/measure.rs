@@ -11,6 +11,9 @@ use crate::data::{Batches, BatchesConfig, Layout, TokenSet};
 use crate::error::{Error, Result};
 use crate::objective::{self, Objective, Rows};
 
+/// Rows that are measured together; the standard error is taken over such groups.
+pub const GROUP: usize = 4;
+
 /// How held-out text is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MeasureConfig {
@@ -29,8 +32,8 @@ pub struct MeasureConfig {
 pub struct Measured {
     /// Bits per byte.
     pub bits_per_byte: f64,
-    /// The standard error of it over rows.
-    pub standard_error: f64,
+    /// The standard error of it over groups of rows; none where there is a single group.
+    pub standard_error: Option<f64>,
     /// Nats over all scored tokens.
     pub nats: f64,
     /// Scored tokens.
@@ -55,8 +58,13 @@ pub fn fitting_objective(trunk: &Trunk) -> Result<Box<dyn Objective>> {
 pub fn measure(trunk: &Trunk, set: &Arc<TokenSet>, config: &MeasureConfig) -> Result<Measured> {
     let objective = fitting_objective(trunk)?;
     let draws = if objective.is_bound() { config.draws.max(1) } else { 1 };
-    let batches =
-        BatchesConfig { layout: Layout::Packed, length: config.length, batch: 16, seed: config.seed, keep_last: true };
+    let batches = BatchesConfig {
+        layout: Layout::Packed,
+        length: config.length,
+        batch: GROUP,
+        seed: config.seed,
+        keep_last: true,
+    };
     let mut parts = Vec::new();
     let (mut tokens_scored, mut rows) = (0, 0);
     for batch in Batches::new(Arc::clone(set), &batches, 0)? {
@@ -77,12 +85,12 @@ pub fn measure(trunk: &Trunk, set: &Arc<TokenSet>, config: &MeasureConfig) -> Re
     let (nats, bytes) = parts.iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
     let ratio = nats / f64::max(bytes, 1.0);
     // The delta method for a ratio of sums.
-    let count = parts.len().max(2) as f64;
+    let count = parts.len() as f64;
     let squares: f64 = parts.iter().map(|(nats, bytes)| (nats - ratio * bytes).powi(2)).sum();
-    let error = (squares * count / (count - 1.0)).sqrt() / f64::max(bytes, 1.0);
+    let error = (parts.len() > 1).then(|| (squares * count / (count - 1.0)).sqrt() / f64::max(bytes, 1.0));
     Ok(Measured {
         bits_per_byte: ratio / std::f64::consts::LN_2,
-        standard_error: error / std::f64::consts::LN_2,
+        standard_error: error.map(|error| error / std::f64::consts::LN_2),
         nats,
         tokens: tokens_scored,
         bytes: bytes as usize,

@@ -17,7 +17,7 @@ use lldm_eval::samples;
 use lldm_train::Recipe;
 use lldm_train::data::{Batches, BatchesConfig, Corpus, Document, Layout, Places, Split, TokenSet};
 use lldm_train::dataset::{Dataset, documents};
-use lldm_train::measure::{MeasureConfig, Measured, measure};
+use lldm_train::measure::{GROUP, MeasureConfig, Measured, measure};
 use lldm_train::tracker::Metrics;
 
 use crate::bundled;
@@ -93,13 +93,13 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         let model = measure(&trunk, set, &config)?;
         let twin = twin_trunk.as_ref().map(|trunk| measure(trunk, set, &config)).transpose()?;
         let judged = judge_rows(&judge, set, &config)?;
-        domains.push(domain(name, model, twin, judged));
+        domains.push(domain(name, model, twin, judged)?);
         models.push(model);
         twins.extend(twin);
         judges.push(judged);
     }
     let twin_all = (!twins.is_empty()).then(|| together(&twins));
-    domains.push(domain("all", together(&models), twin_all, judges.into_iter().sum()));
+    domains.push(domain("all", together(&models), twin_all, judges.into_iter().sum())?);
 
     plain::note(&format!("writing {} texts", args.texts));
     let (texts, cost) = samples::write_texts(&pipeline, args.texts)?;
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     plain::note(&format!("answering {} questions", questions.len()));
     let extraction =
         (!questions.is_empty()).then(|| extraction::ask(&pipeline, &questions, ANSWER_TOKENS)).transpose()?;
-    let metrics = metrics_beside(&args.model);
+    let metrics = metrics_beside(&args.model)?;
     let report = Report {
         model: recipe.name.clone(),
         parameters: pipeline.model().parameters,
@@ -148,7 +148,7 @@ fn write(args: &EvalArgs, recipe: &Recipe, report: &Report, metrics: &[Metrics])
     };
     let mut curves = vec![Curve { name: "this model (bound)".to_string(), points: points(metrics) }];
     if let Some(twin) = &args.twin {
-        let points = points(&metrics_beside(twin));
+        let points = points(&metrics_beside(twin)?);
         curves.push(Curve { name: "autoregressive twin".to_string(), points });
     }
     curves.retain(|curve| !curve.points.is_empty());
@@ -187,8 +187,13 @@ fn trunk_of(pipeline: &Pipeline, name: &str) -> Result<Arc<Trunk>> {
 
 /// The judge on the same rows as the models; like them it sees a document's beginning only if the row holds it.
 fn judge_rows(judge: &KneserNey, set: &Arc<TokenSet>, config: &MeasureConfig) -> Result<Score> {
-    let batches =
-        BatchesConfig { layout: Layout::Packed, length: config.length, batch: 16, seed: config.seed, keep_last: true };
+    let batches = BatchesConfig {
+        layout: Layout::Packed,
+        length: config.length,
+        batch: GROUP,
+        seed: config.seed,
+        keep_last: true,
+    };
     let mut total = Score::default();
     let mut rows = 0;
     for batch in Batches::new(Arc::clone(set), &batches, 0)? {
@@ -209,29 +214,25 @@ fn judge_rows(judge: &KneserNey, set: &Arc<TokenSet>, config: &MeasureConfig) ->
     Ok(total)
 }
 
-fn domain(name: &str, model: Measured, twin: Option<Measured>, judge: Score) -> DomainReport {
+fn domain(name: &str, model: Measured, twin: Option<Measured>, judge: Score) -> Result<DomainReport> {
     let bits = |measured: Measured| BitsPerByte {
         value: measured.bits_per_byte,
         standard_error: measured.standard_error,
         bound: measured.bound,
     };
-    DomainReport {
-        domain: name.to_string(),
-        bytes: model.bytes,
-        model: bits(model),
-        twin: twin.map(bits),
-        judge: judge.bits_per_byte(model.bytes).unwrap_or(f64::NAN),
-    }
+    let judge = judge.bits_per_byte(model.bytes).ok_or_else(|| anyhow!("there is no held-out text in {name}"))?;
+    Ok(DomainReport { domain: name.to_string(), bytes: model.bytes, model: bits(model), twin: twin.map(bits), judge })
 }
 
 /// Several measurements as one.
 fn together(parts: &[Measured]) -> Measured {
     let nats: f64 = parts.iter().map(|part| part.nats).sum();
     let bytes: usize = parts.iter().map(|part| part.bytes).sum();
-    let squares: f64 = parts.iter().map(|part| (part.standard_error * part.bytes as f64).powi(2)).sum();
+    let squares = parts.iter().map(|part| part.standard_error.map(|error| (error * part.bytes as f64).powi(2)));
+    let squares: Option<f64> = squares.sum();
     Measured {
         bits_per_byte: nats / std::f64::consts::LN_2 / bytes.max(1) as f64,
-        standard_error: squares.sqrt() / bytes.max(1) as f64,
+        standard_error: squares.map(|squares| squares.sqrt() / bytes.max(1) as f64),
         nats,
         tokens: parts.iter().map(|part| part.tokens).sum(),
         bytes,
@@ -267,9 +268,14 @@ fn questions(recipe: &Recipe, places: &Places, count: usize) -> Result<Vec<Quest
     Ok(all.into_iter().step_by(stride).take(count).map(question).collect())
 }
 
-/// The metrics of the run that a model folder lies in, if they are there.
-fn metrics_beside(model: &str) -> Vec<Metrics> {
-    let path = Path::new(model).parent().map(|run| run.join("metrics.jsonl"));
-    let text = path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+/// The metrics of the run that a model folder lies in. A model that lies elsewhere has none, which is said.
+fn metrics_beside(model: &str) -> Result<Vec<Metrics>> {
+    let path = Path::new(model).parent().map(|run| run.join("metrics.jsonl")).unwrap_or_default();
+    if !path.is_file() {
+        plain::note(&format!("there is no metrics.jsonl beside {model}: the card goes without its training curve"));
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let parse = |line| serde_json::from_str(line).with_context(|| format!("{} is damaged", path.display()));
+    text.lines().map(parse).collect()
 }

@@ -30,8 +30,11 @@ pub(crate) struct RunArgs {
     pub(crate) model: String,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
+    /// Let the text go on within the word that the prompt ends with
+    #[arg(long)]
+    pub(crate) within_word: bool,
     /// The seed; the same seed gives the same text [default: drawn, and told with the figures]
-    #[arg(long, help_heading = "Sampling")]
+    #[arg(long, env = "LLDM_SEED", help_heading = "Sampling")]
     pub(crate) seed: Option<u64>,
     /// What is shown of the process [default: canvas on a terminal, else text]
     #[arg(long, value_enum, help_heading = "Output")]
@@ -124,7 +127,8 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         ..Watcher::default()
     };
     let start = Instant::now();
-    let generate = pipeline.generate(Prompt::text(&prompt)).request(request).seed(args.seed.unwrap_or_else(draw_seed));
+    let generate =
+        pipeline.generate(args.prompt_of(&prompt)).request(request).seed(args.seed.unwrap_or_else(draw_seed));
     let output = generate.observe(|frame: &Frame| watcher.timed(frame, &pipeline, &text_of)).run();
     // Showing the frames takes time that the model does not.
     let generate_s = start.elapsed().saturating_sub(watcher.watched).as_secs_f64();
@@ -149,6 +153,14 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         plain::note(&figures(&output, load_s, generate_s));
     }
     Ok(())
+}
+
+impl RunArgs {
+    /// The prompt as the pipeline takes it.
+    pub(crate) fn prompt_of(&self, text: &str) -> Prompt {
+        let prompt = Prompt::text(text);
+        if self.within_word { prompt.within_word() } else { prompt }
+    }
 }
 
 /// A seed that is new each time, short enough to be typed.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 use indicatif::ProgressBar;
-use lldm::{Layer, Output, Pipeline, Prompt};
+use lldm::{Layer, Output, Pipeline};
 use lldm_models::Defaults;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -87,9 +87,9 @@ pub(super) fn run(args: &RunArgs, input: &Path, layers: Vec<Layer>) -> Result<()
     };
     for tasks in pending.chunks(args.batch) {
         // Where a batch fails, its lines one by one tell which it was, and those before it have their results.
-        let parts = match write(&pipeline, &request, seed, tasks) {
+        let parts = match write(args, &pipeline, &request, seed, tasks) {
             Ok(outputs) => vec![(tasks, Ok(outputs))],
-            Err(_) => tasks.chunks(1).map(|task| (task, write(&pipeline, &request, seed, task))).collect(),
+            Err(_) => tasks.chunks(1).map(|task| (task, write(args, &pipeline, &request, seed, task))).collect(),
         };
         for (tasks, outputs) in parts {
             let outputs = outputs.map_err(|error| anyhow!("{} line {}: {error}", input.display(), tasks[0].line))?;
@@ -133,10 +133,10 @@ fn key(id: Option<&Value>, line: usize) -> String {
     id.map_or_else(|| format!("line {line}"), |id| format!("id {id}"))
 }
 
-fn write(pipeline: &Pipeline, request: &Defaults, seed: u64, tasks: &[&Task]) -> Result<Vec<Output>> {
+fn write(args: &RunArgs, pipeline: &Pipeline, request: &Defaults, seed: u64, tasks: &[&Task]) -> Result<Vec<Output>> {
     let prompts = tasks.iter().map(|task| {
         let seed = task.seed.unwrap_or(seed.wrapping_add(task.line as u64 - 1));
-        Prompt::text(&task.prompt).seed(seed)
+        args.prompt_of(&task.prompt).seed(seed)
     });
     Ok(pipeline.generate_all(prompts.collect()).request(request.clone()).run_all()?)
 }

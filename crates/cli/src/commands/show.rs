@@ -109,7 +109,7 @@ fn place(origin: Origin) -> String {
         Origin::Project => named("the project", config::project_file()),
         Origin::User => named("the user", config::user_file()),
         Origin::Checkpoint => "the checkpoint".to_string(),
-        Origin::Paper => "the paper's default".to_string(),
+        Origin::Paper => "built in, as the paper has it where there is one".to_string(),
     }
 }
 

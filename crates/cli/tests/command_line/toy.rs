@@ -133,7 +133,7 @@ fn flags_win_over_the_environment_the_project_and_the_user() {
     SETTING            VALUE      ORIGIN
     block_length       2          the environment
     canvas_length      12         the checkpoint
-    end_rule           leftmost   the paper's default
+    end_rule           leftmost   built in, as the paper has it where there is one
     max_tokens         5          the project: [FOLDER]/lldm.toml
     sampler            threshold  the user: [FOLDER]/config/lldm/config.toml
     sampler.threshold  0.5        the project: [FOLDER]/lldm.toml

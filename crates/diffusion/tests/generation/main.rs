@@ -52,7 +52,9 @@ fn config(max_tokens: usize) -> GenerateConfig {
 }
 
 fn sequences(seeds: Range<u64>) -> Vec<Sequence> {
-    seeds.map(|seed| Sequence { prefix: Vec::new(), pins: Vec::new(), seed, index: 0 }).collect()
+    seeds
+        .map(|seed| Sequence { prefix: Vec::new(), pins: Vec::new(), first_banned: Vec::new(), seed, index: 0 })
+        .collect()
 }
 
 fn write(parts: &Parts<'_>, config: &GenerateConfig, seeds: Range<u64>) -> Vec<Generation> {

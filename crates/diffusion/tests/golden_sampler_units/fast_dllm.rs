@@ -58,7 +58,7 @@ fn golden_sampler_units_fast_dllm() {
                 quotas += 1;
                 start("low_confidence", json!({ "steps": 1 }), quota)
             }
-            // The factor rule belongs to the next issue.
+            // No sampler here has the factor rule.
             (None, None, Some(_)) => {
                 factors += 1;
                 continue;

@@ -79,9 +79,9 @@ enum LeftOut {
     MaskIsPredicted,
     /// Ours takes the prompt as given: in the reference a mask in it uses up quota and masks remain in the text.
     MaskInPrompt,
-    /// `remasking = "random"` belongs to the next issue.
+    /// `remasking = "random"`: no sampler here has this rule.
     RandomRemasking,
-    /// `confidence_eos_eot_inf` belongs to the next issue.
+    /// `confidence_eos_eot_inf`: no sampler here has this rule.
     EndConfidence,
 }
 

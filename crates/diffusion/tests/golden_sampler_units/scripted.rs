@@ -67,7 +67,13 @@ impl Steps {
             end_rule: EndRule::Free,
             transform: self.transform(),
         };
-        let sequence = Sequence { prefix: self.prompt[row].clone(), pins: Vec::new(), seed: 0, index: row as u64 };
+        let sequence = Sequence {
+            prefix: self.prompt[row].clone(),
+            pins: Vec::new(),
+            first_banned: Vec::new(),
+            seed: 0,
+            index: row as u64,
+        };
         let mut frames = Vec::new();
         let mut observer = |frame: &Frame| frames.push(frame.clone());
         let text = generate(&parts, &config, &[sequence], Some(&mut observer)).unwrap().remove(0);

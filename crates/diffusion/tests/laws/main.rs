@@ -173,7 +173,8 @@ fn draw(
         guidance: None,
         constraint: None,
     };
-    let sequence = |index| Sequence { prefix: Vec::new(), pins: pins.to_vec(), seed: 20, index };
+    let sequence =
+        |index| Sequence { prefix: Vec::new(), pins: pins.to_vec(), first_banned: Vec::new(), seed: 20, index };
     let sequences: Vec<_> = (0..DRAWS).map(sequence).collect();
     let mut counts = BTreeMap::new();
     for batch in sequences.chunks(1000) {

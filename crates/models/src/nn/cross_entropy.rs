@@ -23,7 +23,7 @@ struct Weighted {
     log_sum_exp: OnceLock<Vec<f32>>,
 }
 
-/// The sum over N rows of weight * -ln softmax(logits)[target]: [N, V] to a scalar.
+/// The sum over N rows of weight * -ln softmax(logits) at the target: [N, V] to a scalar.
 pub fn cross_entropy(logits: &Tensor, spec: CrossEntropy) -> Result<Tensor> {
     Ok(logits.apply_op1(Weighted { spec, log_sum_exp: OnceLock::new() })?)
 }

@@ -19,7 +19,7 @@ impl Embedding {
         Ok(Self { table: Linear::from_weight(table, weights.precision())? })
     }
 
-    /// The vectors of N tokens: [N] to [N, D].
+    /// The vectors of N tokens: `[N]` to `[N, D]`.
     pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
         Ok(self.table.weight().index_select(tokens, 0)?)
     }

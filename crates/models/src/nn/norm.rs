@@ -18,7 +18,7 @@ struct Normalise {
 }
 
 impl RmsNorm {
-    /// Reads `{name}.weight`, [width].
+    /// Reads `{name}.weight`, `[width]`.
     pub fn new(weights: &mut dyn Weights, name: &str, width: usize, eps: f64) -> Result<Self> {
         Ok(Self { weight: weights.get(&format!("{name}.weight"), &[width], Init::Ones)?, eps: eps as f32 })
     }
