@@ -7,12 +7,12 @@ use serde::Serialize;
 use lldm_diffusion::rng::Rng;
 use lldm_models::{Attention, Trunk};
 
-use crate::data::{Batches, BatchesConfig, Layout, TokenSet};
+use crate::data::{Batch, Batches, BatchesConfig, Layout, TokenSet};
 use crate::error::{Error, Result};
 use crate::objective::{self, Objective, Rows};
 
 /// Rows that are measured together; the standard error is taken over such groups.
-pub const GROUP: usize = 4;
+const GROUP: usize = 4;
 
 /// How held-out text is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,10 +54,8 @@ pub fn fitting_objective(trunk: &Trunk) -> Result<Box<dyn Objective>> {
     objective::by_name(name, block_length).ok_or_else(|| Error::recipe("objective", format!("there is no `{name}`")))
 }
 
-/// Measures the first rows of a set.
-pub fn measure(trunk: &Trunk, set: &Arc<TokenSet>, config: &MeasureConfig) -> Result<Measured> {
-    let objective = fitting_objective(trunk)?;
-    let draws = if objective.is_bound() { config.draws.max(1) } else { 1 };
+/// The first rows of a set, in groups: what every measurement of it looks at.
+pub fn rows(set: &Arc<TokenSet>, config: &MeasureConfig) -> Result<impl Iterator<Item = Batch> + use<>> {
     let batches = BatchesConfig {
         layout: Layout::Packed,
         length: config.length,
@@ -65,12 +63,16 @@ pub fn measure(trunk: &Trunk, set: &Arc<TokenSet>, config: &MeasureConfig) -> Re
         seed: config.seed,
         keep_last: true,
     };
+    Ok(Batches::new(Arc::clone(set), &batches, 0)?.take(config.rows.div_ceil(GROUP)))
+}
+
+/// Measures the first rows of a set.
+pub fn measure(trunk: &Trunk, set: &Arc<TokenSet>, config: &MeasureConfig) -> Result<Measured> {
+    let objective = fitting_objective(trunk)?;
+    let draws = if objective.is_bound() { config.draws.max(1) } else { 1 };
     let mut parts = Vec::new();
-    let (mut tokens_scored, mut rows) = (0, 0);
-    for batch in Batches::new(Arc::clone(set), &batches, 0)? {
-        if rows >= config.rows {
-            break;
-        }
+    let mut tokens_scored = 0;
+    for batch in rows(set, config)? {
         let (tokens, scored) = (batch.tokens(), batch.scored());
         let view = Rows { tokens: &tokens, scored: &scored, length: batch.length() };
         let mut nats = 0.0;
@@ -80,7 +82,6 @@ pub fn measure(trunk: &Trunk, set: &Arc<TokenSet>, config: &MeasureConfig) -> Re
         }
         parts.push((nats, batch.scored_bytes() as f64));
         tokens_scored += batch.scored_tokens();
-        rows += batch.rows();
     }
     let (nats, bytes) = parts.iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
     let ratio = nats / f64::max(bytes, 1.0);

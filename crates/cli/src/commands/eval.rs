@@ -15,9 +15,9 @@ use lldm_eval::plot::{self, Curve};
 use lldm_eval::report::{BitsPerByte, DomainReport, Report};
 use lldm_eval::samples;
 use lldm_train::Recipe;
-use lldm_train::data::{Batches, BatchesConfig, Corpus, Document, Layout, Places, Split, TokenSet};
+use lldm_train::data::{Corpus, Document, Places, Split, TokenSet};
 use lldm_train::dataset::{Dataset, documents};
-use lldm_train::measure::{GROUP, MeasureConfig, Measured, measure};
+use lldm_train::measure::{MeasureConfig, Measured, measure, rows};
 use lldm_train::tracker::Metrics;
 
 use crate::bundled;
@@ -187,19 +187,8 @@ fn trunk_of(pipeline: &Pipeline, name: &str) -> Result<Arc<Trunk>> {
 
 /// The judge on the same rows as the models; like them it sees a document's beginning only if the row holds it.
 fn judge_rows(judge: &KneserNey, set: &Arc<TokenSet>, config: &MeasureConfig) -> Result<Score> {
-    let batches = BatchesConfig {
-        layout: Layout::Packed,
-        length: config.length,
-        batch: GROUP,
-        seed: config.seed,
-        keep_last: true,
-    };
     let mut total = Score::default();
-    let mut rows = 0;
-    for batch in Batches::new(Arc::clone(set), &batches, 0)? {
-        if rows >= config.rows {
-            break;
-        }
+    for batch in rows(set, config)? {
         for window in &batch.windows {
             let mut cuts = window.starts.clone();
             cuts.insert(0, 0);
@@ -209,7 +198,6 @@ fn judge_rows(judge: &KneserNey, set: &Arc<TokenSet>, config: &MeasureConfig) ->
                 total += judge.score(&window.tokens[cut[0]..cut[1]], &window.scored[cut[0]..cut[1]])?;
             }
         }
-        rows += batch.rows();
     }
     Ok(total)
 }
