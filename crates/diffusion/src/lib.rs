@@ -5,6 +5,7 @@
 //!
 //! Shapes: B sequences, L canvas cells, P prefix tokens, V vocabulary entries, D width.
 
+mod bans;
 pub mod canvas;
 pub mod contract;
 pub mod denoiser;
@@ -12,9 +13,10 @@ pub mod error;
 pub mod frame;
 pub mod generate;
 pub mod noise;
+mod open;
 pub mod prediction;
 pub mod rng;
-pub mod run;
+mod run;
 pub mod sampler;
 pub mod schedule;
 pub mod stop;

@@ -1,17 +1,16 @@
 //! One sequence on its way through the loop: the canvas that is open, the block, the sampler at work.
 
-use std::ops::Range;
-
-use crate::canvas::{Canvas, Cell, Token};
-use crate::contract::{ConstraintRun, LogitTransform, Observer, Stop, StopView};
+use crate::bans::Bans;
+use crate::canvas::{Cell, Token};
+use crate::contract::{ConstraintRun, Observer, Stop, StopView};
 use crate::denoiser::{Condition, Context, State, StepInput};
 use crate::error::{Error, Result};
-use crate::frame::{Frame, FrameCell};
+use crate::frame::Frame;
 use crate::generate::{EndRule, FinishReason, GenerateConfig, Generation, Parts, Sequence, Usage};
-use crate::prediction::{Prediction, Proposal, RowRequest};
+use crate::open::{Open, apply};
+use crate::prediction::{Prediction, Proposal};
 use crate::rng::{Purpose, Rng};
-use crate::sampler::{Action, BlockSampler, BlockStart, CellProposal, StepTimes, StepView};
-use crate::vocabulary::Draw;
+use crate::sampler::{BlockStart, CellProposal, StepView};
 
 /// The step number under which a canvas's first noise is drawn.
 const BEFORE_ALL_STEPS: usize = u32::MAX as usize;
@@ -25,11 +24,7 @@ pub(crate) struct Run<'a> {
     config: &'a GenerateConfig,
     sequence: &'a Sequence,
     rng: Rng,
-    /// The transform with the mask banned, and the same with the end tokens banned too (left of a pinned cell).
-    transform: LogitTransform,
-    inner_transform: LogitTransform,
-    /// The inner and the plain transform of the first cell.
-    first_transforms: [LogitTransform; 2],
+    bans: Bans,
     constraint: Option<Box<dyn ConstraintRun>>,
     open: Option<Open>,
     canvases: usize,
@@ -39,43 +34,17 @@ pub(crate) struct Run<'a> {
     usage: Usage,
 }
 
-/// The canvas being denoised.
-struct Open {
-    canvas: Canvas,
-    /// What was last proposed for, or written into, each cell.
-    seen: Vec<Option<(Token, f32)>>,
-    blocks: Vec<Range<usize>>,
-    block: usize,
-    sampler: Option<Box<dyn BlockSampler>>,
-    block_step: usize,
-    steps: usize,
-    times: StepTimes,
-    prediction: Option<Box<dyn Prediction>>,
-    /// Whether `prediction` is what the denoiser would answer now.
-    valid: bool,
-}
-
 impl<'a> Run<'a> {
     pub(crate) fn new(parts: &'a Parts<'a>, config: &'a GenerateConfig, sequence: &'a Sequence) -> Result<Self> {
         let info = parts.denoiser.info();
-        let mut transform = config.transform.clone();
-        transform.banned.extend(info.mask);
-        let mut inner_transform = transform.clone();
-        inner_transform.banned.extend(&info.end);
-        let first_transforms = [&inner_transform, &transform].map(|transform| {
-            let mut transform = transform.clone();
-            transform.banned.extend(&sequence.first_banned);
-            transform
-        });
+        let bans = Bans::new(&config.transform, info, sequence);
         let constraint = parts.constraint.map(|constraint| constraint.start(config.max_tokens)).transpose()?;
         Ok(Self {
             parts,
             config,
             sequence,
             rng: Rng::new(sequence.seed, sequence.index),
-            transform,
-            inner_transform,
-            first_transforms,
+            bans,
             constraint,
             open: None,
             canvases: 0,
@@ -174,27 +143,7 @@ impl<'a> Run<'a> {
         }
         let length = info.canvas_length.unwrap_or(length);
         let prior = self.parts.noise.prior(length, &self.rng.at(self.canvases, BEFORE_ALL_STEPS));
-        let mut canvas = Canvas::noisy(prior);
-        let mut seen = vec![None; length];
-        for (position, token) in &self.sequence.pins {
-            if let Some(at) = position.checked_sub(written).filter(|at| *at < length) {
-                canvas.pin(at, *token);
-                seen[at] = Some((*token, 1.0));
-            }
-        }
-        let blocks = canvas.blocks(self.config.block_length).collect();
-        self.open = Some(Open {
-            canvas,
-            seen,
-            blocks,
-            block: 0,
-            sampler: None,
-            block_step: 0,
-            steps: 0,
-            times: StepTimes { t: 1.0, s: 1.0 },
-            prediction: None,
-            valid: false,
-        });
+        self.open = Some(Open::new(prior, &self.sequence.pins, written, self.config.block_length));
         self.show(observer, false);
     }
 
@@ -228,7 +177,7 @@ impl<'a> Run<'a> {
             Some(constraint) => {
                 let keys: Vec<_> = (0..open.canvas.len()).map(|at| rng.bits(at, Purpose::Token)).collect();
                 let language = self.parts.constraint.ok_or_else(|| broken("a constraint run without constraint"))?;
-                let stats = prediction.class_stats(language.class_of(), language.classes(), &keys, &self.transform)?;
+                let stats = prediction.class_stats(language.class_of(), language.classes(), &keys, &self.bans.plain)?;
                 let text = constraint.draw(&open.canvas, &stats, &rng)?;
                 if text.len() != open.canvas.len() {
                     let message = format!("a constraint drew {} tokens for {} cells", text.len(), open.canvas.len());
@@ -236,28 +185,7 @@ impl<'a> Run<'a> {
                 }
                 noisy.iter().map(|at| text[*at]).collect()
             }
-            None => {
-                let written = self.tokens.len();
-                let last_pin = self.sequence.pins.iter().map(|(at, _)| *at).max();
-                let inner = noisy.partition_point(|at| last_pin.is_some_and(|pin| at + written < pin));
-                let request = |at: &usize| RowRequest { row: *at, draw: Draw::Key(rng.bits(*at, Purpose::Token)) };
-                let requests: Vec<_> = noisy.iter().map(request).collect();
-                // The first cell of the text has bans of its own.
-                let first =
-                    usize::from(written == 0 && noisy.first() == Some(&0) && !self.sequence.first_banned.is_empty());
-                let mut proposals = Vec::with_capacity(requests.len());
-                for (range, transform) in [
-                    (0..first.min(inner), &self.first_transforms[0]),
-                    (first.min(inner)..inner, &self.inner_transform),
-                    (inner..first.max(inner), &self.first_transforms[1]),
-                    (first.max(inner)..requests.len(), &self.transform),
-                ] {
-                    if !range.is_empty() {
-                        proposals.extend(prediction.propose(&requests[range], transform)?);
-                    }
-                }
-                proposals
-            }
+            None => self.bans.propose(prediction.as_ref(), &noisy, self.tokens.len(), &rng)?,
         };
         let leftmost = open.canvas.leftmost_noisy();
         let eligible = |at: usize, proposal: &Proposal| {
@@ -286,24 +214,9 @@ impl<'a> Run<'a> {
         let times = open.times;
         let view = StepView { canvas: &open.canvas, block, proposals: &proposals, times, rng: &rng };
         let actions = sampler.step(&view);
-        let mut changed = false;
-        for (at, action) in actions {
-            if at >= open.canvas.len() {
-                let sampler = self.parts.sampler.name();
-                return Err(broken(&format!("sampler `{sampler}` wrote cell {at} of {}", open.canvas.len())));
-            }
-            changed |= match action {
-                Action::Commit(token) if info.mask == Some(token) => {
-                    return Err(broken(&format!("sampler `{}` wrote the mask", self.parts.sampler.name())));
-                }
-                Action::Commit(token) => open.canvas.commit(at, token),
-                Action::Draft(token) => open.canvas.draft(at, token),
-                Action::Renoise => {
-                    let prior = self.parts.noise.prior(open.canvas.len(), &rng);
-                    open.canvas.renoise(at, prior[at])
-                }
-            };
-        }
+        let noise = |length| self.parts.noise.prior(length, &rng);
+        let changed = apply(&mut open.canvas, actions, info.mask, &noise)
+            .map_err(|what| broken(&format!("sampler `{}` {what}", self.parts.sampler.name())))?;
         open.valid = !changed && !info.time_dependent && !info.self_conditioned;
         open.block_step += 1;
         if open.block_step == MOST_STEPS {
@@ -352,16 +265,6 @@ impl<'a> Run<'a> {
 
     fn show(&self, observer: &mut Option<&mut dyn Observer>, done: bool) {
         let (Some(observer), Some(open)) = (observer, &self.open) else { return };
-        let cells = open.canvas.cells().iter().zip(open.canvas.tokens()).zip(&open.seen);
-        let cells = cells
-            .map(|((state, token), seen)| match (state, seen) {
-                (Cell::Noisy, Some((token, probability))) => {
-                    FrameCell { state: Cell::Draft, token: *token, probability: *probability }
-                }
-                (Cell::Noisy, None) => FrameCell { state: Cell::Noisy, token: *token, probability: 0.0 },
-                (state, seen) => FrameCell { state: *state, token: *token, probability: seen.map_or(1.0, |(_, p)| p) },
-            })
-            .collect();
         observer.frame(&Frame {
             sequence: self.sequence.index,
             canvas: self.canvases,
@@ -369,7 +272,7 @@ impl<'a> Run<'a> {
             step: self.usage.steps,
             time: open.times.t,
             nfe: self.usage.nfe,
-            cells,
+            cells: open.cells(),
             done,
         });
     }

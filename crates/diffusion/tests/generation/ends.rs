@@ -81,6 +81,33 @@ fn no_text_ends_before_a_given_cell() {
 }
 
 #[test]
+fn the_first_cell_has_bans_of_its_own() {
+    let table = full_table(1..4, 5, Vec::new());
+    for spec in ALL {
+        let sampler = sampler(spec.name, json!({}));
+        let parts = parts(&table, &*sampler);
+        for (canvas_length, pins) in [(5, vec![]), (2, vec![]), (5, vec![(3, 2)])] {
+            let settings = GenerateConfig { canvas_length, ..config(5) };
+            let banning = |first_banned: Vec<Token>| {
+                let sequences = sequences(0..40).into_iter();
+                let sequences = sequences
+                    .map(|one| Sequence { pins: pins.clone(), first_banned: first_banned.clone(), ..one })
+                    .collect::<Vec<_>>();
+                generate(&parts, &settings, &sequences, None).unwrap()
+            };
+            let begins = |texts: &[lldm_diffusion::Generation]| {
+                texts.iter().filter(|text| [1, 3].contains(&text.tokens[0])).count()
+            };
+            let banned = banning(vec![1, 3]);
+            assert_eq!(begins(&banned), 0, "{}", spec.name);
+            assert!(begins(&banning(Vec::new())) > 10, "{}", spec.name);
+            // The bans are the first cell's alone.
+            assert!(banned.iter().any(|text| text.tokens[1..].contains(&3)), "{}", spec.name);
+        }
+    }
+}
+
+#[test]
 fn what_lies_behind_the_end_is_cut_off() {
     let table = full_table(0..4, 5, vec![END]);
     let sampler = sampler("left_to_right", json!({}));

@@ -1,0 +1,88 @@
+//! The canvas that a sequence has open: its cells, its blocks, and where the sampler stands in them.
+
+use std::ops::Range;
+
+use crate::canvas::{Canvas, Cell, Token};
+use crate::frame::FrameCell;
+use crate::prediction::Prediction;
+use crate::sampler::{Action, BlockSampler, StepTimes};
+
+/// The canvas being denoised.
+pub(crate) struct Open {
+    pub(crate) canvas: Canvas,
+    /// What was last proposed for, or written into, each cell.
+    pub(crate) seen: Vec<Option<(Token, f32)>>,
+    pub(crate) blocks: Vec<Range<usize>>,
+    pub(crate) block: usize,
+    pub(crate) sampler: Option<Box<dyn BlockSampler>>,
+    pub(crate) block_step: usize,
+    pub(crate) steps: usize,
+    pub(crate) times: StepTimes,
+    pub(crate) prediction: Option<Box<dyn Prediction>>,
+    /// Whether `prediction` is what the denoiser would answer now.
+    pub(crate) valid: bool,
+}
+
+impl Open {
+    /// A canvas of noise behind `written` tokens, with the given cells that fall into it.
+    pub(crate) fn new(prior: Vec<Token>, pins: &[(usize, Token)], written: usize, block_length: usize) -> Self {
+        let mut canvas = Canvas::noisy(prior);
+        let mut seen = vec![None; canvas.len()];
+        for (position, token) in pins {
+            if let Some(at) = position.checked_sub(written).filter(|at| *at < canvas.len()) {
+                canvas.pin(at, *token);
+                seen[at] = Some((*token, 1.0));
+            }
+        }
+        let blocks = canvas.blocks(block_length).collect();
+        Self {
+            canvas,
+            seen,
+            blocks,
+            block: 0,
+            sampler: None,
+            block_step: 0,
+            steps: 0,
+            times: StepTimes { t: 1.0, s: 1.0 },
+            prediction: None,
+            valid: false,
+        }
+    }
+
+    /// The cells as an observer sees them.
+    pub(crate) fn cells(&self) -> Vec<FrameCell> {
+        let cells = self.canvas.cells().iter().zip(self.canvas.tokens()).zip(&self.seen);
+        cells
+            .map(|((state, token), seen)| match (state, seen) {
+                (Cell::Noisy, Some((token, probability))) => {
+                    FrameCell { state: Cell::Draft, token: *token, probability: *probability }
+                }
+                (Cell::Noisy, None) => FrameCell { state: Cell::Noisy, token: *token, probability: 0.0 },
+                (state, seen) => FrameCell { state: *state, token: *token, probability: seen.map_or(1.0, |(_, p)| p) },
+            })
+            .collect()
+    }
+}
+
+/// Does what a sampler says; whether anything changed, or what it did wrong.
+pub(crate) fn apply(
+    canvas: &mut Canvas,
+    actions: Vec<(usize, Action)>,
+    mask: Option<Token>,
+    noise: &dyn Fn(usize) -> Vec<Token>,
+) -> Result<bool, String> {
+    let length = canvas.len();
+    let mut changed = false;
+    for (at, action) in actions {
+        if at >= length {
+            return Err(format!("wrote cell {at} of {length}"));
+        }
+        changed |= match action {
+            Action::Commit(token) if mask == Some(token) => return Err("wrote the mask".to_string()),
+            Action::Commit(token) => canvas.commit(at, token),
+            Action::Draft(token) => canvas.draft(at, token),
+            Action::Renoise => canvas.renoise(at, noise(length)[at]),
+        };
+    }
+    Ok(changed)
+}
