@@ -107,19 +107,17 @@ pub fn get(
 /// Reads every file of a located corpus and compares it with the size and the sha256 that are known.
 pub fn verify(located: &Located) -> Result<()> {
     for file in located.form.files {
-        let path = located.path(file);
-        let (found_bytes, found) = file_sha256(&path)?;
-        if found != file.sha256 {
-            return Err(DataError::WrongFile {
-                path,
-                expected: file.sha256,
-                expected_bytes: file.bytes,
-                found,
-                found_bytes,
-            });
-        }
+        check_sha256(file, located.path(file))?;
     }
     Ok(())
+}
+
+fn check_sha256(file: &CorpusFile, path: PathBuf) -> Result<()> {
+    let (found_bytes, found) = file_sha256(&path)?;
+    if found == file.sha256 {
+        return Ok(());
+    }
+    Err(DataError::WrongFile { path, expected: file.sha256, expected_bytes: file.bytes, found, found_bytes })
 }
 
 /// How many of the form's files the folder lacks.
@@ -142,14 +140,8 @@ fn check_sizes(form: &Form, folder: &Path) -> Result<()> {
         let path = folder.join(file.path);
         let bytes = path.metadata().map_err(|source| DataError::Read { path: path.clone(), source })?.len();
         if bytes != file.bytes {
-            let (found_bytes, found) = file_sha256(&path)?;
-            return Err(DataError::WrongFile {
-                path,
-                expected: file.sha256,
-                expected_bytes: file.bytes,
-                found,
-                found_bytes,
-            });
+            // Another size is another sum.
+            check_sha256(file, path)?;
         }
     }
     Ok(())
