@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-use lldm_diffusion::sampler::registry::nearest;
+use lldm_diffusion::registry::nearest;
 use lldm_train::Recipe;
 
 /// Every recipe, in the order in which they are listed.

@@ -1,6 +1,7 @@
 //! What no cell of a sequence may hold, and the proposals that follow: the mask nowhere, the end tokens not left of a cell
 //! that is given, some pieces not in the first cell.
 
+use crate::canvas::Token;
 use crate::contract::LogitTransform;
 use crate::denoiser::DenoiserInfo;
 use crate::error::Result;
@@ -22,7 +23,7 @@ pub(crate) struct Bans {
 
 impl Bans {
     pub(crate) fn new(transform: &LogitTransform, info: &DenoiserInfo, sequence: &Sequence) -> Self {
-        let with = |transform: &LogitTransform, banned: &[u32]| {
+        let with = |transform: &LogitTransform, banned: &[Token]| {
             let mut transform = transform.clone();
             transform.banned.extend(banned);
             transform
@@ -34,18 +35,29 @@ impl Bans {
         Self { plain, inner, first, last_pin: sequence.pins.iter().map(|(at, _)| *at).max() }
     }
 
-    /// A proposal for each of the `noisy` cells, from left to right; `written` tokens stand before the canvas.
+    /// Changes every transform: what a step brings along.
+    pub(crate) fn change(&mut self, with: impl Fn(&mut LogitTransform)) {
+        let first = self.first.iter_mut().flatten();
+        [&mut self.plain, &mut self.inner].into_iter().chain(first).for_each(with);
+    }
+
+    /// A proposal for each of the `cells` (with the token that it holds, where that matters), from left to right; `written`
+    /// tokens stand before the canvas.
     pub(crate) fn propose(
         &self,
         prediction: &dyn Prediction,
-        noisy: &[usize],
+        cells: &[(usize, Option<Token>)],
         written: usize,
         rng: &StepRng,
     ) -> Result<Vec<Proposal>> {
-        let request = |at: &usize| RowRequest { row: *at, draw: Draw::Key(rng.bits(*at, Purpose::Token)) };
-        let requests: Vec<_> = noisy.iter().map(request).collect();
-        let inner = noisy.partition_point(|at| self.last_pin.is_some_and(|pin| at + written < pin));
-        let begins = written == 0 && noisy.first() == Some(&0);
+        let request = |(at, held): &(usize, Option<Token>)| RowRequest {
+            row: *at,
+            draw: Draw::Key(rng.bits(*at, Purpose::Token)),
+            held: *held,
+        };
+        let requests: Vec<_> = cells.iter().map(request).collect();
+        let inner = cells.partition_point(|(at, _)| self.last_pin.is_some_and(|pin| at + written < pin));
+        let begins = written == 0 && cells.first().is_some_and(|(at, _)| *at == 0);
         let (mut proposals, mut from) = (Vec::with_capacity(requests.len()), 0);
         if let (Some(first), true) = (&self.first, begins) {
             proposals = prediction.propose(&requests[..1], &first[usize::from(inner == 0)])?;

@@ -17,7 +17,7 @@ pub enum Cell {
     Noisy,
     /// Holds a token that a later step may still change.
     Draft,
-    /// Written; only a remasking or editing sampler may take it back.
+    /// Written for good.
     Committed,
 }
 
@@ -26,6 +26,13 @@ pub enum Cell {
 pub struct Canvas {
     tokens: Vec<Token>,
     cells: Vec<Cell>,
+}
+
+impl Cell {
+    /// Whether the cell may still change.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Noisy | Self::Draft)
+    }
 }
 
 impl Canvas {
@@ -79,6 +86,11 @@ impl Canvas {
     /// How many cells of `range` are noisy.
     pub fn count_noisy(&self, range: Range<usize>) -> usize {
         self.cells[range].iter().filter(|cell| **cell == Cell::Noisy).count()
+    }
+
+    /// How many cells of `range` are open: noisy or draft.
+    pub fn count_open(&self, range: Range<usize>) -> usize {
+        self.cells[range].iter().filter(|cell| cell.is_open()).count()
     }
 
     /// The leftmost noisy cell of the canvas.

@@ -3,22 +3,62 @@
 use serde::{Deserialize, Serialize};
 
 use crate::canvas::{Canvas, Token};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::prediction::{Prediction, Proposal};
 use crate::rng::StepRng;
 use crate::vocabulary::ClassStat;
 
-/// What happens to logits inside the one pass over them.
+/// What happens to logits inside the one pass over them, in this order: repetition penalty, bias, bans, temperature,
+/// top-k, top-p.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogitTransform {
     /// The temperature of the draw; 0 takes the most probable token.
     pub temperature: f64,
+    /// The k most probable tokens are kept; 0 keeps all.
+    pub top_k: usize,
+    /// The smallest set of most probable tokens that holds this probability is kept; 1 keeps all. It is measured over the
+    /// tokens that top-k left.
+    pub top_p: f64,
+    /// The logits of tokens that stand in the text already are divided by this where positive and multiplied where
+    /// negative (CTRL, Keskar et al. 2019, section 4.1); 1 does nothing.
+    pub repetition_penalty: f64,
     /// Tokens with probability zero.
     pub banned: Vec<Token>,
     /// Logits to add to single tokens.
     pub bias: Vec<(Token, f32)>,
+    /// The tokens that the repetition penalty falls on. The loop fills in what stands in the text.
+    #[serde(skip)]
+    pub seen: Vec<Token>,
+    /// What the statistics of a proposal are those of. The sampler says it.
+    #[serde(skip)]
+    pub statistics: Statistics,
+    /// Whether a defect of a reference is kept.
+    #[serde(skip)]
+    pub compat: Compat,
+}
+
+/// What the statistics of a proposal (probability, entropy, margin, the held token's probability) are those of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Statistics {
+    /// The distribution at temperature 1, without top-k and top-p: LLaDA takes its confidence from the plain logits.
+    #[default]
+    Plain,
+    /// The distribution that the token is drawn from. At temperature 0, where that is a single token, the distribution at
+    /// temperature 1 after top-k and top-p (Dream, SDAR).
+    Transformed,
+}
+
+/// Whether a method does what is right, or what its reference implementation does. `docs/compat.md` lists the differences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compat {
+    /// What the paper means.
+    #[default]
+    Exact,
+    /// What the reference does, defects included.
+    Reference,
 }
 
 /// How far a constraint is guaranteed to hold.
@@ -101,7 +141,34 @@ pub trait Observer {
 
 impl Default for LogitTransform {
     fn default() -> Self {
-        Self { temperature: 1.0, banned: Vec::new(), bias: Vec::new() }
+        Self {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            repetition_penalty: 1.0,
+            banned: Vec::new(),
+            bias: Vec::new(),
+            seen: Vec::new(),
+            statistics: Statistics::Plain,
+            compat: Compat::Exact,
+        }
+    }
+}
+
+impl LogitTransform {
+    /// Says which setting cannot be used, if one cannot.
+    pub fn check(&self) -> Result<()> {
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return Err(Error::setting("temperature", self.temperature, "it must be a finite number of at least 0"));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return Err(Error::setting("top_p", self.top_p, "it must lie above 0 and be at most 1"));
+        }
+        if !(self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite()) {
+            let expected = "it must be a finite number above 0";
+            return Err(Error::setting("repetition_penalty", self.repetition_penalty, expected));
+        }
+        Ok(())
     }
 }
 

@@ -27,6 +27,10 @@ pub struct DenoiserInfo {
     pub time_dependent: bool,
     /// Whether the answer depends on the previous prediction (self-conditioning).
     pub self_conditioned: bool,
+    /// Whether the answer for a cell already weighs the token that it holds, as p(x_0 | x_t) does (models trained by plain
+    /// cross-entropy), or leaves that to the posterior (models trained by the bound). Under masked noise it makes no
+    /// difference.
+    pub weighs_held: bool,
 }
 
 /// The noisy state of the L cells.

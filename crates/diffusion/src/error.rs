@@ -18,19 +18,23 @@ pub enum Error {
         /// What would be right.
         expected: String,
     },
-    /// A sampler name that the registry does not hold.
-    #[error("there is no sampler `{name}`; {hint}")]
-    UnknownSampler {
+    /// A name that a registry does not hold.
+    #[error("there is no {what} `{name}`; {hint}")]
+    Unknown {
+        /// What the registry holds.
+        what: &'static str,
         /// The name asked for.
         name: String,
         /// The nearest names.
         hint: String,
     },
-    /// A sampler parameter that does not exist or has the wrong type.
-    #[error("sampler `{sampler}`: {message}")]
-    SamplerParameters {
-        /// The sampler.
-        sampler: String,
+    /// A parameter that does not exist or has the wrong type.
+    #[error("{what} `{name}`: {message}")]
+    Parameters {
+        /// What the registry holds.
+        what: &'static str,
+        /// The method.
+        name: String,
         /// What is wrong, and what it takes.
         message: String,
     },

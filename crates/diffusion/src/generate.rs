@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::canvas::Token;
-use crate::contract::{Constraint, Guidance, LogitTransform, Observer, StopRule};
+use crate::contract::{Compat, Constraint, Guidance, LogitTransform, Observer, StopRule};
 use crate::denoiser::{Condition, Context, Denoiser};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 use crate::run::Run;
-use crate::sampler::Sampler;
+use crate::sampler::{Reads, Sampler};
 
 /// What works together in a generation.
 #[derive(Clone, Copy)]
@@ -41,6 +41,9 @@ pub struct GenerateConfig {
     pub end_rule: EndRule,
     /// What happens to the logits.
     pub transform: LogitTransform,
+    /// Whether defects of reference implementations are kept.
+    #[serde(default)]
+    pub compat: Compat,
 }
 
 /// Where an end token may be written.
@@ -182,9 +185,10 @@ fn check(parts: &Parts<'_>, config: &GenerateConfig, sequences: &[Sequence]) -> 
             return Err(Error::setting(setting, 0, "at least 1 is needed"));
         }
     }
-    let temperature = config.transform.temperature;
-    if !(temperature >= 0.0 && temperature.is_finite()) {
-        return Err(Error::setting("temperature", temperature, "it must be a finite number of at least 0"));
+    config.transform.check()?;
+    if parts.constraint.is_some() && parts.sampler.reads() == Reads::Open {
+        let name = parts.sampler.name();
+        return Err(Error::setting("sampler", name, "a constraint needs one that writes each cell once"));
     }
     if info.canvas_length == Some(0) || info.canvas_grid == Some(0) {
         return Err(Error::Contract { message: "a denoiser asks for canvases of 0 cells".to_string() });

@@ -15,6 +15,7 @@ pub mod generate;
 pub mod noise;
 mod open;
 pub mod prediction;
+pub mod registry;
 pub mod rng;
 mod run;
 pub mod sampler;
@@ -24,7 +25,9 @@ pub mod toy;
 pub mod vocabulary;
 
 pub use canvas::{Canvas, Cell, Token};
-pub use contract::{Constraint, ConstraintRun, Guarantee, Guidance, LogitTransform, Observer, StopRule};
+pub use contract::{
+    Compat, Constraint, ConstraintRun, Guarantee, Guidance, LogitTransform, Observer, Statistics, StopRule,
+};
 pub use denoiser::{Condition, Context, Denoiser, DenoiserInfo, State, StepInput};
 pub use error::{Error, Result};
 pub use frame::{Frame, FrameCell};

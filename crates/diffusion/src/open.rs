@@ -43,7 +43,7 @@ impl Open {
             sampler: None,
             block_step: 0,
             steps: 0,
-            times: StepTimes { t: 1.0, s: 1.0 },
+            times: StepTimes::new(1.0, 1.0),
             prediction: None,
             valid: false,
         }
@@ -64,7 +64,7 @@ impl Open {
     }
 }
 
-/// Does what a sampler says; whether anything changed, or what it did wrong.
+/// Does what a sampler says; whether any token changed, or what it did wrong.
 pub(crate) fn apply(
     canvas: &mut Canvas,
     actions: Vec<(usize, Action)>,
@@ -72,17 +72,22 @@ pub(crate) fn apply(
     noise: &dyn Fn(usize) -> Vec<Token>,
 ) -> Result<bool, String> {
     let length = canvas.len();
-    let mut changed = false;
+    let before = canvas.tokens().to_vec();
+    let mut fresh = None;
     for (at, action) in actions {
-        if at >= length {
-            return Err(format!("wrote cell {at} of {length}"));
+        match canvas.cells().get(at) {
+            None => return Err(format!("wrote cell {at} of {length}")),
+            Some(Cell::Committed) => return Err(format!("changed cell {at}, which is written for good")),
+            Some(_) => {}
         }
-        changed |= match action {
-            Action::Commit(token) if mask == Some(token) => return Err("wrote the mask".to_string()),
+        match action {
+            Action::Commit(token) | Action::Draft(token) if mask == Some(token) => {
+                return Err("wrote the mask".to_string());
+            }
             Action::Commit(token) => canvas.commit(at, token),
             Action::Draft(token) => canvas.draft(at, token),
-            Action::Renoise => canvas.renoise(at, noise(length)[at]),
+            Action::Renoise => canvas.renoise(at, fresh.get_or_insert_with(|| noise(length))[at]),
         };
     }
-    Ok(changed)
+    Ok(canvas.tokens() != before)
 }

@@ -9,10 +9,8 @@ use crate::contract::LogitTransform;
 use crate::error::{Error, Result};
 use crate::vocabulary::{ClassStat, Draw, class_stats, log_probability, reduce};
 
-/// What a denoiser says about one cell, reduced from V logits.
-///
-/// The statistics are those of the distribution at temperature 1 after bans and biases; the temperature acts on the
-/// draw alone (LLaDA `generate.py`: the confidence is taken from the logits without noise).
+/// What a denoiser says about one cell, reduced from V logits. [`crate::contract::Statistics`] says of which distribution
+/// the numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Proposal {
     /// The token drawn.
@@ -23,6 +21,10 @@ pub struct Proposal {
     pub entropy: f64,
     /// The probability of the most probable token minus that of the second.
     pub margin: f64,
+    /// The most probable token.
+    pub best: Token,
+    /// The probability of the token that the cell holds; 0 where it was not asked for.
+    pub held: f64,
 }
 
 /// What is asked of one row.
@@ -32,6 +34,8 @@ pub struct RowRequest<'a> {
     pub row: usize,
     /// How its token is chosen.
     pub draw: Draw<'a>,
+    /// The token that the cell holds, where its probability is wanted.
+    pub held: Option<Token>,
 }
 
 /// The answer of a denoiser: distributions over V tokens for L cells, which stay where they were computed until they
@@ -97,7 +101,10 @@ impl Prediction for Logits {
     }
 
     fn propose(&self, requests: &[RowRequest<'_>], transform: &LogitTransform) -> Result<Vec<Proposal>> {
-        Ok(requests.iter().map(|request| reduce(self.row(request.row), transform, request.draw)).collect())
+        Ok(requests
+            .iter()
+            .map(|request| reduce(self.row(request.row), transform, request.draw, request.held))
+            .collect())
     }
 
     fn log_probabilities(&self, targets: &[(usize, Token)], transform: &LogitTransform) -> Result<Vec<f64>> {

@@ -2,7 +2,7 @@
 
 use crate::bans::Bans;
 use crate::canvas::{Cell, Token};
-use crate::contract::{ConstraintRun, Observer, Stop, StopView};
+use crate::contract::{ConstraintRun, LogitTransform, Observer, Stop, StopView};
 use crate::denoiser::{Condition, Context, State, StepInput};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
@@ -10,7 +10,7 @@ use crate::generate::{EndRule, FinishReason, GenerateConfig, Generation, Parts, 
 use crate::open::{Open, apply};
 use crate::prediction::{Prediction, Proposal};
 use crate::rng::{Purpose, Rng};
-use crate::sampler::{BlockStart, CellProposal, StepView};
+use crate::sampler::{BlockStart, CellProposal, Reads, StepView};
 
 /// The step number under which a canvas's first noise is drawn.
 const BEFORE_ALL_STEPS: usize = u32::MAX as usize;
@@ -37,7 +37,11 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(crate) fn new(parts: &'a Parts<'a>, config: &'a GenerateConfig, sequence: &'a Sequence) -> Result<Self> {
         let info = parts.denoiser.info();
-        let bans = Bans::new(&config.transform, info, sequence);
+        let mut bans = Bans::new(&config.transform, info, sequence);
+        bans.change(|transform| {
+            transform.statistics = parts.sampler.statistics();
+            transform.compat = config.compat;
+        });
         let constraint = parts.constraint.map(|constraint| constraint.start(config.max_tokens)).transpose()?;
         Ok(Self {
             parts,
@@ -67,8 +71,8 @@ impl<'a> Run<'a> {
                 continue;
             }
             let block = open.blocks[open.block].clone();
-            let noisy = open.canvas.count_noisy(block);
-            if noisy == 0 {
+            let noisy = open.canvas.count_noisy(block.clone());
+            if open.canvas.count_open(block) == 0 {
                 open.block += 1;
                 open.sampler = None;
                 continue;
@@ -78,7 +82,8 @@ impl<'a> Run<'a> {
                 None => {
                     self.usage.blocks += 1;
                     open.block_step = 0;
-                    let start = BlockStart { noisy, index: open.block, count: open.blocks.len() };
+                    let (index, count, compat) = (open.block, open.blocks.len(), self.config.compat);
+                    let start = BlockStart { noisy, index, count, compat };
                     open.sampler.insert(self.parts.sampler.begin(start))
                 }
             };
@@ -98,7 +103,7 @@ impl<'a> Run<'a> {
         StepInput {
             state: State::Tokens(open.map_or(&[], |open| open.canvas.tokens())),
             time: open.map_or(1.0, |open| open.times.t),
-            temperature: self.config.transform.temperature,
+            temperature: self.config.transform.temperature * open.map_or(1.0, |open| open.times.heat),
             previous: previous.and_then(|open| open.prediction.as_deref()),
             condition,
         }
@@ -171,7 +176,9 @@ impl<'a> Run<'a> {
         let info = self.parts.denoiser.info();
         let block = open.blocks[open.block].clone();
         let rng = self.rng.at(self.usage.blocks, open.block_step);
-        let noisy: Vec<_> = block.clone().filter(|at| open.canvas.cells()[*at] == Cell::Noisy).collect();
+        let reads = self.parts.sampler.reads();
+        let wanted = |cell: Cell| if reads == Reads::Noisy { cell == Cell::Noisy } else { cell.is_open() };
+        let cells: Vec<_> = block.clone().filter(|at| wanted(open.canvas.cells()[*at])).collect();
 
         let proposals = match &mut self.constraint {
             Some(constraint) => {
@@ -183,9 +190,24 @@ impl<'a> Run<'a> {
                     let message = format!("a constraint drew {} tokens for {} cells", text.len(), open.canvas.len());
                     return Err(broken(&message));
                 }
-                noisy.iter().map(|at| text[*at]).collect()
+                cells.iter().map(|at| text[*at]).collect()
             }
-            None => self.bans.propose(prediction.as_ref(), &noisy, self.tokens.len(), &rng)?,
+            None => {
+                let LogitTransform { temperature, repetition_penalty, .. } = self.config.transform;
+                let mut seen = Vec::new();
+                if repetition_penalty != 1.0 {
+                    let states = open.canvas.cells().iter().zip(open.canvas.tokens());
+                    let written = states.filter(|(state, _)| **state != Cell::Noisy).map(|(_, token)| token);
+                    seen.extend(self.sequence.prefix.iter().chain(&self.tokens).chain(written));
+                }
+                self.bans.change(|transform| {
+                    transform.temperature = temperature * open.times.heat;
+                    transform.seen.clone_from(&seen);
+                });
+                let held = |at: &usize| (*at, (reads == Reads::Open).then(|| open.canvas.tokens()[*at]));
+                let cells: Vec<_> = cells.iter().map(held).collect();
+                self.bans.propose(prediction.as_ref(), &cells, self.tokens.len(), &rng)?
+            }
         };
         let leftmost = open.canvas.leftmost_noisy();
         let eligible = |at: usize, proposal: &Proposal| {
@@ -194,7 +216,7 @@ impl<'a> Run<'a> {
                 || leftmost == Some(at)
                 || !info.end.contains(&proposal.token)
         };
-        let proposals: Vec<_> = noisy
+        let proposals: Vec<_> = cells
             .into_iter()
             .zip(proposals)
             .map(|(position, proposal)| CellProposal { position, proposal, eligible: eligible(position, &proposal) })
@@ -212,7 +234,15 @@ impl<'a> Run<'a> {
 
         let Some(sampler) = &mut open.sampler else { return Err(broken("a step without a sampler")) };
         let times = open.times;
-        let view = StepView { canvas: &open.canvas, block, proposals: &proposals, times, rng: &rng };
+        let view = StepView {
+            canvas: &open.canvas,
+            block,
+            proposals: &proposals,
+            noise: self.parts.noise,
+            weighs_held: info.weighs_held,
+            times,
+            rng: &rng,
+        };
         let actions = sampler.step(&view);
         let noise = |length| self.parts.noise.prior(length, &rng);
         let changed = apply(&mut open.canvas, actions, info.mask, &noise)
@@ -228,7 +258,8 @@ impl<'a> Run<'a> {
 
         let view = StopView { canvas: &open.canvas, steps: open.steps };
         if let Stop::Text(length) = self.parts.stop.after_step(view) {
-            if length > open.canvas.leftmost_noisy().unwrap_or(open.canvas.len()) {
+            let open_from = open.canvas.cells().iter().position(|cell| cell.is_open());
+            if length > open_from.unwrap_or(open.canvas.len()) {
                 return Err(broken(&format!("a stop rule made a text of {length} cells, but not all are written")));
             }
             self.stop(length, observer);
@@ -238,12 +269,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Ends the text after `length` cells of the open canvas; what is still noise behind it becomes end tokens.
+    /// Ends the text after `length` cells of the open canvas; what is still open behind it becomes end tokens.
     fn stop(&mut self, length: usize, observer: &mut Option<&mut dyn Observer>) {
         let end = self.parts.denoiser.info().end.first().copied();
         if let Some(open) = &mut self.open {
             for at in length..open.canvas.len() {
-                if let (Cell::Noisy, Some(end)) = (open.canvas.cells()[at], end) {
+                if let (true, Some(end)) = (open.canvas.cells()[at].is_open(), end) {
                     open.canvas.commit(at, end);
                     open.seen[at] = None;
                 }

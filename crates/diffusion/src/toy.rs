@@ -50,6 +50,7 @@ impl Table {
             canvas_grid: None,
             time_dependent: false,
             self_conditioned: false,
+            weighs_held: false,
         };
         Ok(Self { info, texts })
     }
@@ -185,6 +186,7 @@ impl Vectors {
             canvas_grid: None,
             time_dependent: true,
             self_conditioned: false,
+            weighs_held: false,
         };
         Ok(Self { info, embeddings, prior })
     }

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use lldm_diffusion::noise::Masked;
-use lldm_diffusion::sampler::registry::{ALL, Kind, Spec, build};
+use lldm_diffusion::registry::Kind;
+use lldm_diffusion::sampler::registry::{ALL, Spec, build};
 use lldm_diffusion::schedule::Linear;
 use lldm_diffusion::stop::{EndOfText, Never};
 use lldm_diffusion::toy::{SelfConditioned, Table};
 use lldm_diffusion::{
-    Cell, Context, Denoiser, DenoiserInfo, EndRule, FinishReason, Frame, GenerateConfig, Generation, LogitTransform,
-    Parts, Prediction, Result, Sampler, Sequence, StepInput, Token, generate,
+    Cell, Compat, Context, Denoiser, DenoiserInfo, EndRule, FinishReason, Frame, GenerateConfig, Generation,
+    LogitTransform, Parts, Prediction, Result, Sampler, Sequence, StepInput, Token, generate,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -189,6 +190,7 @@ impl Case {
                 Kind::Integer { min } => Value::from(min + (dice * 12.0) as u64),
                 Kind::Number { min, max } => Value::from(min + dice * (max - min)),
                 Kind::Choice(words) => Value::from(words[(dice * words.len() as f64) as usize]),
+                Kind::Flag => Value::from(*dice < 0.5),
             };
             settings.insert(parameter.name.to_string(), value);
         }
@@ -265,6 +267,7 @@ fn case() -> impl Strategy<Value = Case> {
             block_length,
             end_rule,
             transform: LogitTransform { temperature, ..LogitTransform::default() },
+            compat: Compat::Exact,
         },
     );
     let sequence = (

@@ -44,7 +44,8 @@ fn main() -> lldm::Result<()> {
         // ... is projected to tokens by a draw for each noisy cell ...
         let draws = rng.at(1, step);
         let noisy: Vec<_> = (0..length).filter(|cell| canvas.cells()[*cell] == Cell::Noisy).collect();
-        let request = |row: &usize| RowRequest { row: *row, draw: Draw::Key(draws.bits(*row, Purpose::Token)) };
+        let request =
+            |row: &usize| RowRequest { row: *row, draw: Draw::Key(draws.bits(*row, Purpose::Token)), held: None };
         let proposals = prediction.propose(&noisy.iter().map(request).collect::<Vec<_>>(), &transform)?;
 
         // ... and written with the probability that the reverse process gives to leaving the noise between t and s.

@@ -4,8 +4,8 @@ use lldm_diffusion::noise::Masked;
 use lldm_diffusion::schedule::Linear;
 use lldm_diffusion::stop::EndOfText;
 use lldm_diffusion::{
-    Constraint, EndRule, Error as DiffusionError, GenerateConfig, Guidance, LogitTransform, Observer, Parts, Sequence,
-    Token, generate,
+    Compat, Constraint, EndRule, Error as DiffusionError, GenerateConfig, Guidance, LogitTransform, Observer, Parts,
+    Sequence, Token, generate,
 };
 use lldm_models::{Defaults, LoadedModel, Tokenizer};
 use serde_json::Value;
@@ -249,8 +249,9 @@ impl Setup<'_> {
             transform: LogitTransform {
                 temperature: settings.temperature,
                 banned: never_written(model),
-                bias: Vec::new(),
+                ..LogitTransform::default()
             },
+            compat: Compat::Exact,
         };
         let generations = generate(&parts, &config, sequences, observer)?;
         generations

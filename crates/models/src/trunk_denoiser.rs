@@ -42,6 +42,7 @@ impl TrunkDenoiser {
             canvas_grid: config.block_length,
             time_dependent: config.time_input,
             self_conditioned: false,
+            weighs_held: false,
         };
         Self { trunk, info }
     }

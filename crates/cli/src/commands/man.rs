@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use clap::{Args, CommandFactory};
-use lldm_diffusion::sampler::registry::nearest;
+use lldm_diffusion::registry::nearest;
 
 use crate::arguments::Cli;
 use crate::render::plain;

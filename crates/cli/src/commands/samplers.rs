@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use clap::Args;
-use lldm_diffusion::sampler::registry::{self, Kind, Spec};
+use lldm_diffusion::registry::Kind;
+use lldm_diffusion::sampler::registry::{self, Spec};
 use serde_json::{Value, json};
 
 use crate::render::{json as json_output, plain};
@@ -78,6 +79,7 @@ fn described(spec: &Spec) -> Value {
                     value["minimum"] = min.into();
                     value["maximum"] = max.into();
                 }
+                Kind::Flag => value["type"] = "boolean".into(),
                 Kind::Choice(words) => {
                     value["type"] = "string".into();
                     value["enum"] = words.into();

@@ -1,6 +1,6 @@
 //! Block noise: every block of the canvas has a time of its own (BD3-LM, Arriola et al. 2025, section 3).
 
-use super::Noise;
+use super::{Alphabet, Marginal, Noise};
 use crate::canvas::Token;
 use crate::error::{Error, Result};
 use crate::rng::StepRng;
@@ -34,16 +34,24 @@ impl<N: Noise> Block<N> {
 }
 
 impl<N: Noise> Noise for Block<N> {
-    fn prior(&self, length: usize, rng: &StepRng) -> Vec<Token> {
-        self.inner.prior(length, rng)
+    fn name(&self) -> &'static str {
+        self.inner.name()
     }
 
-    fn corrupt(&self, clean: &[Token], t: f64, rng: &StepRng) -> Vec<Token> {
-        self.inner.corrupt(clean, t, rng)
+    fn marginal(&self, t: f64) -> Marginal {
+        self.inner.marginal(t)
     }
 
-    fn posterior(&self, noisy: Token, clean: &[f64], s: f64, t: f64) -> Vec<f64> {
-        self.inner.posterior(noisy, clean, s, t)
+    fn slope(&self, t: f64) -> Marginal {
+        self.inner.slope(t)
+    }
+
+    fn mask(&self) -> Option<Token> {
+        self.inner.mask()
+    }
+
+    fn alphabet(&self) -> Option<Alphabet> {
+        self.inner.alphabet()
     }
 }
 

@@ -1,9 +1,32 @@
 //! Absorbing noise: a token becomes the mask and stays it (D3PM, Austin et al. 2021, section 3.1; MDLM, Sahoo et al. 2024).
 
-use super::Noise;
+use serde::{Deserialize, Serialize};
+
+use super::registry::{SCHEDULE, Spec};
+use super::{Alphabet, Marginal, Noise};
 use crate::canvas::Token;
-use crate::rng::{Purpose, StepRng};
-use crate::schedule::Schedule;
+use crate::schedule::{self, Schedule};
+
+/// The registry's entry.
+pub(super) const SPEC: Spec = Spec {
+    name: "masked",
+    aliases: &["absorbing", "absorb"],
+    summary: "a token becomes the mask and stays it",
+    paper: "MDLM, Sahoo et al. 2024, arXiv 2406.07524",
+    parameters: &[SCHEDULE],
+    build: |values, space| {
+        let MaskedConfig { schedule } = serde_json::from_value(values)?;
+        Ok(space.mask.map(|mask| Box::new(Masked { schedule: schedule::or_linear(&schedule), mask }) as Box<dyn Noise>))
+    },
+};
+
+/// The settings of [`Masked`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskedConfig {
+    /// The name of the schedule.
+    pub schedule: String,
+}
 
 /// Each token survives until t with probability alpha(t), independently; otherwise it is the mask.
 pub struct Masked<S> {
@@ -14,28 +37,26 @@ pub struct Masked<S> {
 }
 
 impl<S: Schedule> Noise for Masked<S> {
-    fn prior(&self, length: usize, _: &StepRng) -> Vec<Token> {
-        vec![self.mask; length]
+    fn name(&self) -> &'static str {
+        SPEC.name
     }
 
-    fn corrupt(&self, clean: &[Token], t: f64, rng: &StepRng) -> Vec<Token> {
+    fn marginal(&self, t: f64) -> Marginal {
         let alpha = self.schedule.alpha(t);
-        let survives = |position| rng.uniform(position, Purpose::Corrupt) < alpha;
-        clean.iter().enumerate().map(|(i, token)| if survives(i) { *token } else { self.mask }).collect()
+        Marginal { alpha, mask: 1.0 - alpha, uniform: 0.0 }
     }
 
-    fn posterior(&self, noisy: Token, clean: &[f64], s: f64, t: f64) -> Vec<f64> {
-        let mut out = vec![0.0; clean.len()];
-        if noisy != self.mask {
-            out[noisy as usize] = 1.0;
-            return out;
-        }
-        let reveal = self.schedule.reveal(t, s);
-        for (to, from) in out.iter_mut().zip(clean) {
-            *to = reveal * from;
-        }
-        out[self.mask as usize] += 1.0 - reveal;
-        out
+    fn slope(&self, t: f64) -> Marginal {
+        let alpha = self.schedule.alpha_derivative(t);
+        Marginal { alpha, mask: -alpha, uniform: 0.0 }
+    }
+
+    fn mask(&self) -> Option<Token> {
+        Some(self.mask)
+    }
+
+    fn alphabet(&self) -> Option<Alphabet> {
+        None
     }
 }
 
@@ -57,18 +78,17 @@ mod tests {
         assert_eq!(noise().corrupt(&clean, 1.0, &rng), noise().prior(5, &rng));
     }
 
-    /// Two steps of the posterior, with the true token known, give the same marginal as one draw of the forward process.
     #[test]
-    fn posterior_is_consistent_with_the_forward_process() {
-        let clean = [0.0, 1.0, 0.0, 0.0];
-        let (s, t) = (0.3, 0.7);
-        let mut marginal = [0.0; 4];
-        for (token, weight) in [(3, t), (1, 1.0 - t)] {
-            for (to, p) in marginal.iter_mut().zip(noise().posterior(token, &clean, s, t)) {
-                *to += weight * p;
-            }
-        }
-        assert!((marginal[3] - s).abs() < 1e-12 && (marginal[1] - (1.0 - s)).abs() < 1e-12);
+    fn a_visible_token_stays_whatever_is_predicted() {
+        assert_eq!(noise().posterior(1, &[1.0, 0.0, 0.0, 0.0], 0.3, 0.7), [0.0, 1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn the_weight_of_a_mask_is_that_of_the_schedule() {
+        let weight = noise().bound_weight(3, 1, 0.4);
+        // KL and r terms give alpha times the cross-entropy.
+        assert!((weight * Linear.alpha(0.4) - Linear.weight(0.4)).abs() < 1e-12);
+        assert_eq!(noise().bound_weight(1, 1, 0.4), 0.0);
     }
 
     #[test]

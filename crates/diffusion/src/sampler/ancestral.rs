@@ -9,14 +9,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::registry::{Kind, Parameter, Spec};
+use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView, commit};
+use crate::registry::{Kind, Parameter};
 use crate::rng::{Purpose, StepRng};
 use crate::schedule::{self, Schedule};
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "ancestral",
+    aliases: &[],
     summary: "draws from the reverse posterior in T equal time steps",
     paper: "MDLM, Sahoo et al. 2024, arXiv 2406.07524",
     parameters: &[
@@ -78,7 +80,7 @@ impl BlockSampler for Run {
         // Cells that no step was allowed to write are left after T steps: the last step is repeated for them.
         let step = self.step.min(self.steps - 1) as f64;
         let steps = self.steps as f64;
-        StepTimes { t: 1.0 - step / steps, s: (1.0 - (step + 1.0) / steps).max(0.0) }
+        StepTimes::new(1.0 - step / steps, (1.0 - (step + 1.0) / steps).max(0.0))
     }
 
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)> {

@@ -15,6 +15,7 @@ use crate::rng::{Purpose, StepRng};
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "first_hitting",
+    aliases: &[],
     summary: "writes one uniformly chosen cell at a time, at its exact time",
     paper: "Zheng et al. 2024, arXiv 2409.02908",
     parameters: &[],
@@ -51,7 +52,7 @@ impl Sampler for FirstHitting {
 impl BlockSampler for Run {
     fn next_step(&mut self, noisy: usize, rng: &StepRng) -> StepTimes {
         self.t *= rng.uniform(0, Purpose::Time).powf(1.0 / noisy.max(1) as f64);
-        StepTimes { t: self.t, s: self.t }
+        StepTimes::new(self.t, self.t)
     }
 
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)> {

@@ -11,6 +11,7 @@ use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepV
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "left_to_right",
+    aliases: &[],
     summary: "writes one cell at a time from left to right (the autoregressive baseline)",
     paper: "BD3-LM, Arriola et al. 2025, arXiv 2503.09573, section 3.1",
     parameters: &[],
@@ -44,7 +45,7 @@ impl Sampler for LeftToRight {
 
 impl BlockSampler for Run {
     fn next_step(&mut self, _: usize, _: &crate::rng::StepRng) -> StepTimes {
-        StepTimes { t: 1.0, s: 0.0 }
+        StepTimes::new(1.0, 0.0)
     }
 
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)> {

@@ -9,12 +9,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::registry::{Kind, Parameter, Spec};
+use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView, commit};
+use crate::registry::{Kind, Parameter};
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "low_confidence",
+    aliases: &[],
     summary: "writes a fixed number of the surest predictions each step",
     paper: "LLaDA, Nie et al. 2025, arXiv 2502.09992",
     parameters: &[Parameter {
@@ -76,7 +78,7 @@ impl BlockSampler for Run {
         // The masked share that the plan expects; families without time input ignore it.
         let steps = self.quota.len().max(self.step + 1) as f64;
         let t = 1.0 - self.step as f64 / steps;
-        StepTimes { t, s: (t - 1.0 / steps).max(0.0) }
+        StepTimes::new(t, (t - 1.0 / steps).max(0.0))
     }
 
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)> {

@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use crate::canvas::{Canvas, Token};
+use crate::contract::{Compat, Statistics};
+use crate::noise::Noise;
 use crate::prediction::Proposal;
 use crate::rng::StepRng;
 
@@ -16,6 +18,25 @@ pub trait Sampler: Send + Sync {
 
     /// Starts on a block.
     fn begin(&self, block: BlockStart) -> Box<dyn BlockSampler>;
+
+    /// Which cells it wants proposals for.
+    fn reads(&self) -> Reads {
+        Reads::Noisy
+    }
+
+    /// Of which distribution it wants the statistics.
+    fn statistics(&self) -> Statistics {
+        Statistics::Plain
+    }
+}
+
+/// Which cells of its block a sampler wants proposals for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Those that hold noise.
+    Noisy,
+    /// Those that may still change: noise and drafts.
+    Open,
 }
 
 /// The block that a sampler starts on.
@@ -27,14 +48,16 @@ pub struct BlockStart {
     pub index: usize,
     /// Blocks in the canvas.
     pub count: usize,
+    /// Whether a defect of the reference is kept.
+    pub compat: Compat,
 }
 
 /// A sampler at work on one block of one sequence.
 pub trait BlockSampler: Send {
-    /// The times of the next step; called only while some cell of the block is noisy.
+    /// The times of the next step; called only while some cell of the block is open. `noisy` cells hold noise.
     fn next_step(&mut self, noisy: usize, rng: &StepRng) -> StepTimes;
 
-    /// What to do, given the proposals for the block's noisy cells. Actions on fixed cells are refused by the loop.
+    /// What to do, given the proposals. The loop refuses actions on fixed and committed cells.
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)>;
 }
 
@@ -45,9 +68,11 @@ pub struct StepTimes {
     pub t: f64,
     /// Where it ends.
     pub s: f64,
+    /// What the temperature of the draws is multiplied by.
+    pub heat: f64,
 }
 
-/// The proposal for one noisy cell.
+/// The proposal for one cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CellProposal {
     /// The cell.
@@ -59,14 +84,18 @@ pub struct CellProposal {
 }
 
 /// What a sampler sees at a step.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StepView<'a> {
     /// The canvas before the step.
     pub canvas: &'a Canvas,
     /// The block's cells.
     pub block: Range<usize>,
-    /// One proposal per noisy cell of the block, from left to right.
+    /// One proposal for each cell of the block that the sampler reads, from left to right.
     pub proposals: &'a [CellProposal],
+    /// The forward process.
+    pub noise: &'a dyn Noise,
+    /// Whether the prediction weighs the token held (see [`crate::DenoiserInfo::weighs_held`]).
+    pub weighs_held: bool,
     /// The times of the step.
     pub times: StepTimes,
     /// The step's randomness.
@@ -76,12 +105,19 @@ pub struct StepView<'a> {
 /// What happens to a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// The token is written.
+    /// The token is written for good.
     Commit(Token),
     /// The token is written, but may change.
     Draft(Token),
     /// The cell becomes noise again.
     Renoise,
+}
+
+impl StepTimes {
+    /// From t to s, at the temperature asked for.
+    pub fn new(t: f64, s: f64) -> Self {
+        Self { t, s, heat: 1.0 }
+    }
 }
 
 impl StepView<'_> {

@@ -7,12 +7,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::registry::{Kind, Parameter, Spec};
+use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView, commit};
+use crate::registry::{Kind, Parameter};
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "threshold",
+    aliases: &[],
     summary: "writes every prediction that is sure enough, and always the surest",
     paper: "Fast-dLLM, Wu et al. 2025, arXiv 2505.22618",
     parameters: &[Parameter {
@@ -64,7 +66,7 @@ impl Sampler for Threshold {
 impl BlockSampler for Run {
     fn next_step(&mut self, noisy: usize, _: &crate::rng::StepRng) -> StepTimes {
         let total = self.total.max(1) as f64;
-        StepTimes { t: noisy as f64 / total, s: noisy.saturating_sub(1) as f64 / total }
+        StepTimes::new(noisy as f64 / total, noisy.saturating_sub(1) as f64 / total)
     }
 
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)> {

@@ -54,9 +54,32 @@ pub fn by_name(name: &str) -> Option<Box<dyn Schedule>> {
     })
 }
 
+/// The schedule of that name, or the linear one: for names that a registry has checked.
+pub fn or_linear(name: &str) -> Box<dyn Schedule> {
+    by_name(name).unwrap_or_else(|| Box::new(Linear))
+}
+
 /// The names that [`by_name`] knows.
 pub fn names() -> &'static [&'static str] {
     &["linear", "cosine", "log_linear", "geometric", "sqrt"]
+}
+
+impl<S: Schedule + ?Sized> Schedule for Box<S> {
+    fn name(&self) -> &'static str {
+        self.as_ref().name()
+    }
+
+    fn alpha(&self, t: f64) -> f64 {
+        self.as_ref().alpha(t)
+    }
+
+    fn alpha_derivative(&self, t: f64) -> f64 {
+        self.as_ref().alpha_derivative(t)
+    }
+
+    fn time_at(&self, alpha: f64) -> f64 {
+        self.as_ref().time_at(alpha)
+    }
 }
 
 #[cfg(test)]

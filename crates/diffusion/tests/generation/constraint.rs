@@ -175,7 +175,14 @@ impl ConstraintRun for Run {
         let Some((text, _)) = chosen else { return Ok(Vec::new()) };
         let proposal = |(stats, class): (&Vec<ClassStat>, &u16)| {
             let stat = &stats[usize::from(*class)];
-            Proposal { token: stat.drawn, probability: stat.log_sum.exp().min(1.0), entropy: 0.0, margin: 0.0 }
+            Proposal {
+                token: stat.drawn,
+                probability: stat.log_sum.exp().min(1.0),
+                entropy: 0.0,
+                margin: 0.0,
+                best: stat.best,
+                held: 0.0,
+            }
         };
         assert_eq!(self.language.class_of.len(), V);
         Ok(stats.iter().zip(text).map(proposal).collect())

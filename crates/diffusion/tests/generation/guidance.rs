@@ -43,7 +43,7 @@ fn guidance_prefers_what_the_prefix_speaks_for() {
     let settings = GenerateConfig {
         canvas_length: 1,
         // The first canvas, which has no prefix to hide, is made to write 1.
-        transform: LogitTransform { temperature: 0.0, banned: vec![], bias: vec![(1, 2.0)] },
+        transform: LogitTransform { temperature: 0.0, bias: vec![(1, 2.0)], ..LogitTransform::default() },
         ..config(2)
     };
     let text = |scale| {
@@ -62,7 +62,7 @@ fn away_from_is_a_step_in_logits_and_keeps_what_is_impossible() {
     let away = with.away_from(&without, 2.0).unwrap();
     let away = away.as_any().downcast_ref::<Logits>().unwrap();
     assert_eq!(away.row(0), [2.0, -2.0, impossible, impossible]);
-    let request = [RowRequest { row: 0, draw: Draw::Argmax }];
+    let request = [RowRequest { row: 0, draw: Draw::Argmax, held: None }];
     let proposal = away.propose(&request, &LogitTransform::default()).unwrap()[0];
     assert!((proposal.probability - 1.0 / (1.0 + (-4f64).exp())).abs() < 1e-6);
 

@@ -16,7 +16,8 @@ use lldm_diffusion::schedule::Linear;
 use lldm_diffusion::stop::Never;
 use lldm_diffusion::toy::Table;
 use lldm_diffusion::{
-    Denoiser, EndRule, Frame, GenerateConfig, Generation, LogitTransform, Parts, Sampler, Sequence, Token, generate,
+    Compat, Denoiser, EndRule, Frame, GenerateConfig, Generation, LogitTransform, Parts, Sampler, Sequence, Token,
+    generate,
 };
 use serde_json::Value;
 
@@ -48,6 +49,7 @@ fn config(max_tokens: usize) -> GenerateConfig {
         block_length: max_tokens,
         end_rule: EndRule::Free,
         transform: LogitTransform::default(),
+        compat: Compat::Exact,
     }
 }
 

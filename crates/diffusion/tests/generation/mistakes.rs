@@ -172,7 +172,7 @@ impl Sampler for Masker {
 
 impl BlockSampler for Masker {
     fn next_step(&mut self, _: usize, _: &StepRng) -> StepTimes {
-        StepTimes { t: 1.0, s: 0.0 }
+        StepTimes::new(1.0, 0.0)
     }
 
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)> {

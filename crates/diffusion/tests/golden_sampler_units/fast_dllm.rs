@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lldm_diffusion::sampler::{BlockSampler, BlockStart};
-use lldm_diffusion::{LogitTransform, Token};
+use lldm_diffusion::{Compat, LogitTransform, Token};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -89,5 +89,5 @@ fn golden_sampler_units_fast_dllm() {
 }
 
 fn start(name: &str, settings: Value, noisy: usize) -> Box<dyn BlockSampler> {
-    sampler(name, settings).begin(BlockStart { noisy, index: 0, count: 1 })
+    sampler(name, settings).begin(BlockStart { noisy, index: 0, count: 1, compat: Compat::Exact })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use lldm_diffusion::sampler::{BlockStart, transfer_quota};
 use lldm_diffusion::vocabulary::{Draw, reduce};
-use lldm_diffusion::{LogitTransform, Token};
+use lldm_diffusion::{Compat, LogitTransform, Token};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -106,7 +106,7 @@ fn golden_sampler_units_llada_gumbel_max() {
         let transform = LogitTransform { temperature: case.temperature, ..LogitTransform::default() };
         for (at, (row, k)) in case.logits.iter().zip(&case.uniform_k).enumerate() {
             let (logits, uniforms) = (floats(row), uniforms(k));
-            let token = reduce(&logits, &transform, Draw::Uniforms(&uniforms)).token;
+            let token = reduce(&logits, &transform, Draw::Uniforms(&uniforms), None).token;
             assert_eq!(token, case.argmax[at], "row {at} at temperature {}", case.temperature);
             let value = f64::from(logits[token as usize]) - case.temperature * (-uniforms[token as usize].ln()).ln();
             let stored = case.log_value_at_argmax[at];
@@ -183,7 +183,7 @@ impl Steps {
             let range = start + block * self.block_length..start + (block + 1) * self.block_length;
             let masked = |canvas: &[Token]| range.clone().filter(|at| canvas[*at] == self.mask_id).collect::<Vec<_>>();
             let noisy = masked(&self.canvas[block * per_block][row]).len();
-            let mut run = sampler.begin(BlockStart { noisy, index: block, count: blocks });
+            let mut run = sampler.begin(BlockStart { noisy, index: block, count: blocks, compat: Compat::Exact });
             for at in block * per_block..(block + 1) * per_block {
                 let (canvas, x0, transfer) = (&self.canvas[at][row], &self.x0[at][row], &self.transfer[at][row]);
                 let place = format!("{} row {row} step {at}", self.name);

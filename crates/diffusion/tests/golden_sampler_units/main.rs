@@ -10,8 +10,10 @@ mod scripted;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use lldm_diffusion::noise::Masked;
 use lldm_diffusion::prediction::RowRequest;
 use lldm_diffusion::sampler::{Action, BlockSampler, CellProposal, StepView, registry::build};
+use lldm_diffusion::schedule::Linear;
 use lldm_diffusion::vocabulary::Draw;
 use lldm_diffusion::{Canvas, LogitTransform, Logits, Prediction, Proposal, Rng, Sampler, Token};
 use serde::de::DeserializeOwned;
@@ -54,7 +56,7 @@ fn propose(rows: &[Row], masked: &[usize], transform: &LogitTransform, k: Option
     let logits = Logits::new(rows.iter().flat_map(|row| floats(row)).collect(), rows[0].len()).unwrap();
     let uniforms: Vec<_> = k.unwrap_or_default().iter().map(|k| uniforms(k)).collect();
     let draw = |row: usize| uniforms.get(row).map_or(Draw::Argmax, |uniforms| Draw::Uniforms(uniforms));
-    let requests: Vec<_> = masked.iter().map(|row| RowRequest { row: *row, draw: draw(*row) }).collect();
+    let requests: Vec<_> = masked.iter().map(|row| RowRequest { row: *row, draw: draw(*row), held: None }).collect();
     logits.propose(&requests, transform).unwrap()
 }
 
@@ -76,7 +78,15 @@ fn step(
         .collect();
     let rng = Rng::new(0, 0).at(0, 0);
     let times = sampler.next_step(masked.len(), &rng);
-    let view = StepView { canvas: &cells, block: 0..canvas.len(), proposals: &proposals, times, rng: &rng };
+    let view = StepView {
+        canvas: &cells,
+        block: 0..canvas.len(),
+        proposals: &proposals,
+        noise: &Masked { schedule: Linear, mask: Token::MAX },
+        weighs_held: false,
+        times,
+        rng: &rng,
+    };
     let written = sampler.step(&view).into_iter().map(|(at, action)| match action {
         Action::Commit(token) => (at, token),
         other => panic!("cell {at}: {other:?}"),

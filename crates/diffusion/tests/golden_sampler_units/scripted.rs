@@ -5,8 +5,8 @@ use lldm_diffusion::schedule::Linear;
 use lldm_diffusion::stop::Never;
 use lldm_diffusion::vocabulary::log_probability;
 use lldm_diffusion::{
-    Cell, Context, Denoiser, DenoiserInfo, EndRule, Frame, GenerateConfig, Generation, LogitTransform, Logits, Parts,
-    Prediction, Result, Sequence, StepInput, Token, generate,
+    Cell, Compat, Context, Denoiser, DenoiserInfo, EndRule, Frame, GenerateConfig, Generation, LogitTransform, Logits,
+    Parts, Prediction, Result, Sequence, StepInput, Token, generate,
 };
 use serde_json::json;
 
@@ -50,6 +50,7 @@ impl Steps {
             canvas_grid: None,
             time_dependent: true,
             self_conditioned: false,
+            weighs_held: false,
         };
         let sampler = sampler("low_confidence", json!({ "steps": self.steps }));
         let parts = Parts {
@@ -66,6 +67,7 @@ impl Steps {
             block_length: self.block_length,
             end_rule: EndRule::Free,
             transform: self.transform(),
+            compat: Compat::Exact,
         };
         let sequence = Sequence {
             prefix: self.prompt[row].clone(),

@@ -15,7 +15,7 @@ use lldm_diffusion::sampler::registry::{ALL, build};
 use lldm_diffusion::schedule::Linear;
 use lldm_diffusion::stop::Never;
 use lldm_diffusion::toy::Table;
-use lldm_diffusion::{EndRule, GenerateConfig, LogitTransform, Parts, Sequence, Token, generate};
+use lldm_diffusion::{Compat, EndRule, GenerateConfig, LogitTransform, Parts, Sequence, Token, generate};
 use serde_json::{Value, json};
 
 use crate::chi_squared::{differs, same_law};
@@ -152,6 +152,7 @@ fn config(canvas_length: usize, block_length: usize) -> GenerateConfig {
         block_length,
         end_rule: EndRule::Free,
         transform: LogitTransform::default(),
+        compat: Compat::Exact,
     }
 }
 

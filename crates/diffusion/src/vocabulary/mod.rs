@@ -1,0 +1,11 @@
+//! The pass over the vocabulary: from V logits to the little that samplers and constraints need.
+
+mod classes;
+mod filter;
+mod race;
+mod reduce;
+mod row;
+
+pub use classes::{ClassStat, class_stats};
+pub use race::Draw;
+pub use reduce::{log_probability, reduce};
