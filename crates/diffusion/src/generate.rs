@@ -49,7 +49,8 @@ pub struct GenerateConfig {
 /// Where an end token may be written.
 ///
 /// Confidence-ordered samplers write the surest cells first, and where texts are short that is the end token: the text
-/// comes out empty. Under `Leftmost` a cell whose draw is an end token waits until nothing to its left is open.
+/// comes out empty. Under `Leftmost` a cell whose draw is an end token waits until nothing to its left is noise. Where the
+/// text is drawn as a whole (under uniform and hybrid noise, and by `entropy_bound`) the rule has nothing to order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndRule {
@@ -186,9 +187,9 @@ fn check(parts: &Parts<'_>, config: &GenerateConfig, sequences: &[Sequence]) -> 
         }
     }
     config.transform.check()?;
-    if parts.constraint.is_some() && parts.sampler.reads() == Reads::Open {
+    if parts.constraint.is_some() && parts.sampler.reads(parts.noise) == Reads::Open {
         let name = parts.sampler.name();
-        return Err(Error::setting("sampler", name, "a constraint needs one that writes each cell once"));
+        return Err(Error::setting("sampler", name, "a constraint needs one that does not change what it wrote"));
     }
     if info.canvas_length == Some(0) || info.canvas_grid == Some(0) {
         return Err(Error::Contract { message: "a denoiser asks for canvases of 0 cells".to_string() });

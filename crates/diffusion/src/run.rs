@@ -72,7 +72,7 @@ impl<'a> Run<'a> {
             }
             let block = open.blocks[open.block].clone();
             let noisy = open.canvas.count_noisy(block.clone());
-            if open.canvas.count_open(block) == 0 {
+            if open.canvas.count_open(block.clone()) == 0 {
                 open.block += 1;
                 open.sampler = None;
                 continue;
@@ -83,7 +83,7 @@ impl<'a> Run<'a> {
                     self.usage.blocks += 1;
                     open.block_step = 0;
                     let (index, count, compat) = (open.block, open.blocks.len(), self.config.compat);
-                    let start = BlockStart { noisy, index, count, compat };
+                    let start = BlockStart { length: block.len(), noisy, index, count, compat };
                     open.sampler.insert(self.parts.sampler.begin(start))
                 }
             };
@@ -176,7 +176,7 @@ impl<'a> Run<'a> {
         let info = self.parts.denoiser.info();
         let block = open.blocks[open.block].clone();
         let rng = self.rng.at(self.usage.blocks, open.block_step);
-        let reads = self.parts.sampler.reads();
+        let reads = self.parts.sampler.reads(self.parts.noise);
         let wanted = |cell: Cell| if reads == Reads::Noisy { cell == Cell::Noisy } else { cell.is_open() };
         let cells: Vec<_> = block.clone().filter(|at| wanted(open.canvas.cells()[*at])).collect();
 
@@ -213,7 +213,7 @@ impl<'a> Run<'a> {
         let eligible = |at: usize, proposal: &Proposal| {
             self.config.end_rule == EndRule::Free
                 || self.constraint.is_some()
-                || leftmost == Some(at)
+                || leftmost.is_none_or(|leftmost| at <= leftmost)
                 || !info.end.contains(&proposal.token)
         };
         let proposals: Vec<_> = cells

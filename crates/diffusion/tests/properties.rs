@@ -188,7 +188,7 @@ impl Case {
         for (parameter, dice) in spec.parameters.iter().zip(self.settings.iter().cycle()) {
             let value = match parameter.kind {
                 Kind::Integer { min } => Value::from(min + (dice * 12.0) as u64),
-                Kind::Number { min, max } => Value::from(min + dice * (max - min)),
+                Kind::Number { min, max } => Value::from(min + dice * (max.min(4.0) - min)),
                 Kind::Choice(words) => Value::from(words[(dice * words.len() as f64) as usize]),
                 Kind::Flag => Value::from(*dice < 0.5),
             };

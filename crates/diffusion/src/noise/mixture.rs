@@ -60,9 +60,9 @@ impl Mixture {
         }
     }
 
-    /// The outcome for a position.
+    /// The outcome for a position. A share below nothing (an Euler step that is too large) counts as nothing.
     pub fn outcome(&self, position: usize, rng: &StepRng) -> Outcome {
-        let u = rng.uniform(position, Purpose::Commit) * (self.keep + self.draw + self.uniform + self.mask);
+        let u = rng.uniform(position, Purpose::Commit) * (self.keep.max(0.0) + self.draw + self.uniform + self.mask);
         // The draw stands first: with one seed, a step that reveals more reveals at least the same cells.
         [(Outcome::Draw, self.draw), (Outcome::Uniform, self.uniform), (Outcome::Mask, self.mask)]
             .into_iter()

@@ -1,61 +1,82 @@
-//! Ancestral sampling of the masked process: T steps of the reverse posterior.
+//! Ancestral sampling: T steps of the reverse posterior, whatever the forward process.
 //!
-//! MDLM, Sahoo et al. 2024 (arXiv 2406.07524), section 3.4 and algorithm 1; reference: kuleshov-group/mdlm `diffusion.py`
-//! (`_ddpm_caching_update`). A masked cell is written with probability (alpha_s - alpha_t) / (1 - alpha_t), with a draw
-//! from the prediction. Where the network ignores t, a step that wrote nothing leaves its answer valid: the loop reuses
-//! it, so that with many steps most cost no forward pass.
+//! - Masked noise: MDLM, Sahoo et al. 2024 (arXiv 2406.07524), algorithm 1; reference: kuleshov-group/mdlm `diffusion.py`
+//!   (`_ddpm_caching_update`). Where the network ignores t, a step that wrote nothing leaves its answer valid: the loop
+//!   reuses it, so that with many steps most cost no forward pass.
+//! - Uniform noise: UDLM, Schiff et al. 2024 (arXiv 2412.10193), equation 14; Duo, Sahoo et al. 2025 (arXiv 2506.10892),
+//!   with its two ends: `tail = "draw"` draws x_0 from the last posterior, `"greedy"` takes the argmax of one more pass.
+//! - Hybrid noise: GIDD, von Rütte et al. 2025; `gidd` adds self-correction.
 //!
-//! Deviation: the last step goes to s = 0 and writes all that is left by a draw, where the reference takes an argmax.
+//! Deviation: the last step goes to s = 0 and writes all that is left by a draw, where MDLM and UDLM stop at 1e-5 and take
+//! an argmax of all cells.
 
 use serde::{Deserialize, Serialize};
 
 use super::registry::Spec;
-use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView, commit};
+use super::reverse::{Action, BlockSampler, BlockStart, Reads, Sampler, StepTimes, StepView};
+use super::transition::{Settle, best, draw, posteriors};
+use crate::contract::Statistics;
+use crate::noise::{Mixture, Noise};
 use crate::registry::{Kind, Parameter};
-use crate::rng::{Purpose, StepRng};
-use crate::schedule::{self, Schedule};
+use crate::rng::StepRng;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "ancestral",
-    aliases: &[],
-    summary: "draws from the reverse posterior in T equal time steps",
-    paper: "MDLM, Sahoo et al. 2024, arXiv 2406.07524",
-    parameters: &[
-        Parameter { name: "steps", kind: Kind::Integer { min: 1 }, default: "64", help: "time steps T for each block" },
-        Parameter {
-            name: "schedule",
-            kind: Kind::Choice(&["linear", "cosine", "log_linear", "geometric", "sqrt"]),
-            default: "\"linear\"",
-            help: "the noise schedule alpha(t)",
-        },
-    ],
+    aliases: &["mdlm", "udlm", "duo", "uniform_ancestral", "ddpm"],
+    summary: "draws from the reverse posterior of the noise in T equal time steps",
+    paper: "MDLM, Sahoo et al. 2024, arXiv 2406.07524; UDLM, Schiff et al. 2024, arXiv 2412.10193",
+    parameters: &[STEPS, TAIL],
     build: |values| Ok(Box::new(Ancestral(serde_json::from_value(values)?))),
 };
 
+/// The description of the number of steps.
+pub(super) const STEPS: Parameter =
+    Parameter { name: "steps", kind: Kind::Integer { min: 1 }, default: "64", help: "time steps T for each block" };
+
+const TAIL: Parameter = Parameter {
+    name: "tail",
+    kind: Kind::Choice(&["draw", "greedy"]),
+    default: "\"draw\"",
+    help: "how the last cells are written: by the last draw, or all by the argmax of one more pass",
+};
+
+/// Where the steps end when one more pass writes the argmax.
+const LAST_TIME: f64 = 1e-5;
+
 /// The settings of [`Ancestral`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AncestralConfig {
     /// Time steps T for each block.
     pub steps: usize,
-    /// The name of the noise schedule.
-    pub schedule: String,
+    /// How the last cells are written.
+    pub tail: Tail,
+}
+
+/// How the last cells are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tail {
+    /// By the draw of the last step.
+    #[default]
+    Draw,
+    /// All by the argmax of one more pass.
+    Greedy,
 }
 
 /// The sampler.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ancestral(pub AncestralConfig);
 
 struct Run {
-    schedule: Box<dyn Schedule>,
-    steps: usize,
+    config: AncestralConfig,
     step: usize,
 }
 
 impl Default for AncestralConfig {
     fn default() -> Self {
-        Self { steps: 64, schedule: "linear".to_string() }
+        Self { steps: 64, tail: Tail::Draw }
     }
 }
 
@@ -69,30 +90,43 @@ impl Sampler for Ancestral {
     }
 
     fn begin(&self, _: BlockStart) -> Box<dyn BlockSampler> {
-        // The registry has checked the name; a sampler built by hand with an unknown one gets the paper's schedule.
-        let schedule = schedule::by_name(&self.0.schedule).unwrap_or_else(|| Box::new(schedule::Linear));
-        Box::new(Run { schedule, steps: self.0.steps.max(1), step: 0 })
+        Box::new(Run { config: self.0, step: 0 })
+    }
+
+    fn reads(&self, noise: &dyn Noise) -> Reads {
+        // A token behind a mask never changes again.
+        if noise.alphabet().is_some() { Reads::Open } else { Reads::Noisy }
+    }
+
+    fn statistics(&self) -> Statistics {
+        Statistics::Transformed
     }
 }
 
 impl BlockSampler for Run {
     fn next_step(&mut self, _: usize, _: &StepRng) -> StepTimes {
         // Cells that no step was allowed to write are left after T steps: the last step is repeated for them.
-        let step = self.step.min(self.steps - 1) as f64;
-        let steps = self.steps as f64;
-        StepTimes::new(1.0 - step / steps, (1.0 - (step + 1.0) / steps).max(0.0))
+        let steps = self.config.steps.max(1);
+        let last = if self.config.tail == Tail::Greedy { LAST_TIME } else { 0.0 };
+        let at = |step: usize| 1.0 - (1.0 - last) * step as f64 / steps as f64;
+        if last > 0.0 && self.step >= steps {
+            return StepTimes::new(last, 0.0);
+        }
+        let step = self.step.min(steps - 1);
+        StepTimes::new(at(step), at(step + 1).max(0.0))
     }
 
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)> {
-        let last = self.step + 1 >= self.steps;
         self.step += 1;
-        let reveal = if last { 1.0 } else { self.schedule.reveal(view.times.t, view.times.s) };
-        let revealed: Vec<_> = view
-            .proposals
-            .iter()
-            .copied()
-            .filter(|cell| cell.eligible && view.rng.uniform(cell.position, Purpose::Commit) < reveal)
-            .collect();
-        commit(&revealed)
+        if self.config.tail == Tail::Greedy && view.times.s <= 0.0 {
+            return best(view);
+        }
+        // A token behind a mask never changes again; noise that nothing marks may, until the last step.
+        let settled = view.times.s <= 0.0 || view.noise.alphabet().is_none();
+        draw(view, &posteriors(view), if settled { Settle::Commit } else { Settle::Draft })
+    }
+
+    fn mixtures(&self, view: &StepView<'_>) -> Option<Vec<Mixture>> {
+        Some(posteriors(view))
     }
 }

@@ -8,8 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::commit::commit;
 use super::registry::Spec;
-use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView, commit};
+use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView};
 use crate::rng::{Purpose, StepRng};
 
 /// The registry's entry.

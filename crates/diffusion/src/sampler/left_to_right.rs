@@ -5,8 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::commit::commit;
 use super::registry::Spec;
-use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView, commit};
+use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView};
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {

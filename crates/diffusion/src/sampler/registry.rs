@@ -2,13 +2,31 @@
 
 use serde_json::{Map, Value};
 
-use super::{Sampler, ancestral, first_hitting, left_to_right, low_confidence, threshold};
+use super::{
+    Sampler, ancestral, dream, entropy_bound, factor, first_hitting, gidd, hierarchical, left_to_right, low_confidence,
+    random, remdm, sdar, tau_leaping, threshold, token_editing,
+};
 use crate::error::Result;
 use crate::registry;
 
 /// Every sampler, by name. A new sampler adds its file and one line here.
-pub const ALL: &[Spec] =
-    &[ancestral::SPEC, first_hitting::SPEC, low_confidence::SPEC, threshold::SPEC, left_to_right::SPEC];
+pub const ALL: &[Spec] = &[
+    ancestral::SPEC,
+    first_hitting::SPEC,
+    low_confidence::SPEC,
+    random::SPEC,
+    threshold::SPEC,
+    factor::SPEC,
+    hierarchical::SPEC,
+    dream::SPEC,
+    sdar::SPEC,
+    token_editing::SPEC,
+    entropy_bound::SPEC,
+    remdm::SPEC,
+    gidd::SPEC,
+    tau_leaping::SPEC,
+    left_to_right::SPEC,
+];
 
 /// The description of a sampler.
 pub type Spec = registry::Spec<fn(Value) -> serde_json::Result<Box<dyn Sampler>>>;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::canvas::{Canvas, Token};
 use crate::contract::{Compat, Statistics};
-use crate::noise::Noise;
+use crate::noise::{Mixture, Noise};
 use crate::prediction::Proposal;
 use crate::rng::StepRng;
 
@@ -19,8 +19,8 @@ pub trait Sampler: Send + Sync {
     /// Starts on a block.
     fn begin(&self, block: BlockStart) -> Box<dyn BlockSampler>;
 
-    /// Which cells it wants proposals for.
-    fn reads(&self) -> Reads {
+    /// Which cells it wants proposals for under a forward process: [`Reads::Open`] says that it may change what it wrote.
+    fn reads(&self, _: &dyn Noise) -> Reads {
         Reads::Noisy
     }
 
@@ -42,6 +42,8 @@ pub enum Reads {
 /// The block that a sampler starts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockStart {
+    /// Cells of the block.
+    pub length: usize,
     /// Noisy cells in the block.
     pub noisy: usize,
     /// The block's number in its canvas.
@@ -59,6 +61,11 @@ pub trait BlockSampler: Send {
 
     /// What to do, given the proposals. The loop refuses actions on fixed and committed cells.
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)>;
+
+    /// For samplers whose step draws each cell by itself: what it draws from, one mixture per proposal.
+    fn mixtures(&self, _: &StepView<'_>) -> Option<Vec<Mixture>> {
+        None
+    }
 }
 
 /// A step goes from time t to the earlier time s.
@@ -118,18 +125,10 @@ impl StepTimes {
     pub fn new(t: f64, s: f64) -> Self {
         Self { t, s, heat: 1.0 }
     }
-}
 
-impl StepView<'_> {
-    /// The cells that may be written, surest first by `rank`; the leftmost first among equals.
-    pub(crate) fn ranked(&self, rank: impl Fn(&Proposal) -> f64) -> Vec<CellProposal> {
-        let mut cells: Vec<_> = self.proposals.iter().copied().filter(|cell| cell.eligible).collect();
-        cells.sort_by(|a, b| rank(&b.proposal).total_cmp(&rank(&a.proposal)));
-        cells
+    /// The time as the share of noisy cells, for methods without a schedule.
+    pub fn by_count(noisy: usize, total: usize) -> Self {
+        let total = total.max(1) as f64;
+        Self::new(noisy as f64 / total, noisy.saturating_sub(1) as f64 / total)
     }
-}
-
-/// The action that writes each cell's proposal.
-pub(crate) fn commit(cells: &[CellProposal]) -> Vec<(usize, Action)> {
-    cells.iter().map(|cell| (cell.position, Action::Commit(cell.proposal.token))).collect()
 }

@@ -1,28 +1,39 @@
 //! Confidence threshold: everything that is sure enough is written at once, and always the surest cell.
 //!
 //! Fast-dLLM, Wu et al. 2025 (arXiv 2505.22618), section 3.3; reference: NVlabs/Fast-dLLM `llada/generate.py`. A cell is
-//! sure enough when the probability of its token is at least the threshold.
+//! sure enough when the probability of its token is at least the threshold. dInfer (inclusionAI/dInfer
+//! `parallel_strategy.py`) has the same rule with a slack of 1e-5 around the surest cell.
 //!
 //! Deviation: the mask is never predicted (in the reference an argmax on the mask keeps the loop from ending).
 
 use serde::{Deserialize, Serialize};
 
+use super::commit::{commit, sure};
+use super::rank::Rank;
 use super::registry::Spec;
-use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView, commit};
+use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView};
 use crate::registry::{Kind, Parameter};
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "threshold",
-    aliases: &[],
+    aliases: &["fast_dllm"],
     summary: "writes every prediction that is sure enough, and always the surest",
     paper: "Fast-dLLM, Wu et al. 2025, arXiv 2505.22618",
-    parameters: &[Parameter {
-        name: "threshold",
-        kind: Kind::Number { min: 0.0, max: 1.0 },
-        default: "0.9",
-        help: "the probability from which a cell is written",
-    }],
+    parameters: &[
+        Parameter {
+            name: "threshold",
+            kind: Kind::Number { min: 0.0, max: 1.0 },
+            default: "0.9",
+            help: "the probability from which a cell is written",
+        },
+        Parameter {
+            name: "slack",
+            kind: Kind::Number { min: 0.0, max: 1.0 },
+            default: "0.0",
+            help: "cells this near to the surest are written with it (dInfer: 0.00001)",
+        },
+    ],
     build: |values| Ok(Box::new(Threshold(serde_json::from_value(values)?))),
 };
 
@@ -32,6 +43,8 @@ pub(super) const SPEC: Spec = Spec {
 pub struct ThresholdConfig {
     /// The probability from which a cell is written.
     pub threshold: f64,
+    /// Cells whose probability is this near to that of the surest are written with it.
+    pub slack: f64,
 }
 
 /// The sampler.
@@ -39,13 +52,13 @@ pub struct ThresholdConfig {
 pub struct Threshold(pub ThresholdConfig);
 
 struct Run {
-    threshold: f64,
+    config: ThresholdConfig,
     total: usize,
 }
 
 impl Default for ThresholdConfig {
     fn default() -> Self {
-        Self { threshold: 0.9 }
+        Self { threshold: 0.9, slack: 0.0 }
     }
 }
 
@@ -59,19 +72,18 @@ impl Sampler for Threshold {
     }
 
     fn begin(&self, block: BlockStart) -> Box<dyn BlockSampler> {
-        Box::new(Run { threshold: self.0.threshold, total: block.noisy })
+        Box::new(Run { config: self.0, total: block.noisy })
     }
 }
 
 impl BlockSampler for Run {
     fn next_step(&mut self, noisy: usize, _: &crate::rng::StepRng) -> StepTimes {
-        let total = self.total.max(1) as f64;
-        StepTimes::new(noisy as f64 / total, noisy.saturating_sub(1) as f64 / total)
+        StepTimes::by_count(noisy, self.total)
     }
 
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)> {
-        let ranked = view.ranked(|proposal| proposal.probability);
-        let sure = ranked.iter().take_while(|cell| cell.proposal.probability >= self.threshold).count();
-        commit(&ranked[..sure.max(1).min(ranked.len())])
+        let ranked = Rank::Probability.order(view);
+        let sure = sure(&ranked, self.config.threshold, self.config.slack);
+        commit(&ranked[..sure.min(ranked.len())])
     }
 }

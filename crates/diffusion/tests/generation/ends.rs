@@ -2,6 +2,7 @@
 
 use lldm_diffusion::contract::{Stop, StopView};
 use lldm_diffusion::noise::Masked;
+use lldm_diffusion::sampler::Reads;
 use lldm_diffusion::sampler::registry::ALL;
 use lldm_diffusion::schedule::Linear;
 use lldm_diffusion::stop::EndOfText;
@@ -57,6 +58,11 @@ fn leftmost_avoids_the_trap() {
     for spec in ALL {
         for temperature in [0.0, 1.0] {
             assert_eq!(empties(&short_texts(0.0), spec.name, EndRule::Leftmost, temperature), 0, "{}", spec.name);
+        }
+        // Once all other cells are ends, the argmax of a first cell that is taken back is an end as well.
+        let sampler = sampler(spec.name, json!({}));
+        if sampler.reads(&Masked { schedule: Linear, mask: 13 }) == Reads::Open {
+            continue;
         }
         assert_eq!(empties(&short_texts(0.02), spec.name, EndRule::Leftmost, 0.0), 0, "{}", spec.name);
         let found = empties(&short_texts(0.02), spec.name, EndRule::Leftmost, 1.0);

@@ -89,5 +89,5 @@ fn golden_sampler_units_fast_dllm() {
 }
 
 fn start(name: &str, settings: Value, noisy: usize) -> Box<dyn BlockSampler> {
-    sampler(name, settings).begin(BlockStart { noisy, index: 0, count: 1, compat: Compat::Exact })
+    sampler(name, settings).begin(BlockStart { length: noisy, noisy, index: 0, count: 1, compat: Compat::Exact })
 }

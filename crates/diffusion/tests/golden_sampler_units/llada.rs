@@ -183,7 +183,13 @@ impl Steps {
             let range = start + block * self.block_length..start + (block + 1) * self.block_length;
             let masked = |canvas: &[Token]| range.clone().filter(|at| canvas[*at] == self.mask_id).collect::<Vec<_>>();
             let noisy = masked(&self.canvas[block * per_block][row]).len();
-            let mut run = sampler.begin(BlockStart { noisy, index: block, count: blocks, compat: Compat::Exact });
+            let mut run = sampler.begin(BlockStart {
+                length: self.block_length,
+                noisy,
+                index: block,
+                count: blocks,
+                compat: Compat::Exact,
+            });
             for at in block * per_block..(block + 1) * per_block {
                 let (canvas, x0, transfer) = (&self.canvas[at][row], &self.x0[at][row], &self.transfer[at][row]);
                 let place = format!("{} row {row} step {at}", self.name);

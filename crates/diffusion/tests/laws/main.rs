@@ -10,9 +10,9 @@ mod vectors;
 use std::collections::BTreeMap;
 use std::f64::consts::FRAC_PI_2;
 
-use lldm_diffusion::noise::Masked;
+use lldm_diffusion::noise::{Masked, Noise};
 use lldm_diffusion::sampler::registry::{ALL, build};
-use lldm_diffusion::schedule::Linear;
+use lldm_diffusion::schedule::{Cosine, Linear};
 use lldm_diffusion::stop::Never;
 use lldm_diffusion::toy::Table;
 use lldm_diffusion::{Compat, EndRule, GenerateConfig, LogitTransform, Parts, Sequence, Token, generate};
@@ -57,7 +57,7 @@ fn joint(texts: &Texts) -> Law {
 #[test]
 fn first_hitting_and_left_to_right_draw_from_the_exact_joint_law() {
     for texts in [dense(), sparse()] {
-        for name in ["first_hitting", "left_to_right"] {
+        for name in ["first_hitting", "left_to_right", "random"] {
             same_law(name, &draw(&texts, name, json!({}), &config(L, L), &[]), &joint(&texts));
             // Two canvases of two cells: the second is conditioned on the first.
             same_law(name, &draw(&texts, name, json!({}), &config(2, 2), &[]), &joint(&texts));
@@ -80,12 +80,12 @@ fn given_cells_condition_the_law() {
 fn ancestral_draws_from_the_law_of_its_chain() {
     for texts in [dense(), sparse()] {
         for steps in [1, 2, 3, 8] {
+            let settings = json!({ "steps": steps });
             let law = chain(&texts, steps, |t| 1.0 - t);
-            let settings = json!({ "steps": steps, "schedule": "linear" });
-            same_law("linear", &draw(&texts, "ancestral", settings, &config(L, L), &[]), &law);
+            same_law("linear", &draw(&texts, "ancestral", settings.clone(), &config(L, L), &[]), &law);
             let law = chain(&texts, steps, |t| 1.0 - (FRAC_PI_2 * (1.0 - t)).cos());
-            let settings = json!({ "steps": steps, "schedule": "cosine" });
-            same_law("cosine", &draw(&texts, "ancestral", settings, &config(L, L), &[]), &law);
+            let cosine = Masked { schedule: Cosine, mask: MASK };
+            same_law("cosine", &draw_under(&cosine, &texts, "ancestral", settings, &config(L, L), &[]), &law);
         }
     }
     // The tests can tell: a chain of three steps is not the joint law, nor that of two steps, nor cosine linear.
@@ -98,7 +98,8 @@ fn ancestral_draws_from_the_law_of_its_chain() {
 
 #[test]
 fn blocks_of_one_cell_are_left_to_right() {
-    for spec in ALL {
+    // At the temperatures of its schedule `entropy_bound` has another law, and a corrected text another than a drawn one.
+    for spec in ALL.iter().filter(|spec| !["entropy_bound", "gidd", "token_editing"].contains(&spec.name)) {
         same_law(spec.name, &draw(&dense(), spec.name, json!({}), &config(L, 1), &[]), &joint(&dense()));
     }
 }
@@ -156,8 +157,20 @@ fn config(canvas_length: usize, block_length: usize) -> GenerateConfig {
     }
 }
 
-/// How often each text comes out.
+/// How often each text comes out under masked noise with the linear schedule.
 fn draw(
+    texts: &Texts,
+    name: &str,
+    settings: Value,
+    config: &GenerateConfig,
+    pins: &[(usize, Token)],
+) -> BTreeMap<Vec<Token>, u64> {
+    draw_under(&Masked { schedule: Linear, mask: MASK }, texts, name, settings, config, pins)
+}
+
+/// How often each text comes out under some noise.
+fn draw_under(
+    noise: &dyn Noise,
     texts: &Texts,
     name: &str,
     settings: Value,
@@ -166,14 +179,8 @@ fn draw(
 ) -> BTreeMap<Vec<Token>, u64> {
     let table = Table::new(MASK as usize + 1, MASK, Vec::new(), texts.clone()).unwrap();
     let sampler = build(name, settings.as_object().unwrap()).unwrap();
-    let parts = Parts {
-        denoiser: &table,
-        noise: &Masked { schedule: Linear, mask: MASK },
-        sampler: sampler.as_ref(),
-        stop: &Never,
-        guidance: None,
-        constraint: None,
-    };
+    let parts =
+        Parts { denoiser: &table, noise, sampler: sampler.as_ref(), stop: &Never, guidance: None, constraint: None };
     let sequence =
         |index| Sequence { prefix: Vec::new(), pins: pins.to_vec(), first_banned: Vec::new(), seed: 20, index };
     let sequences: Vec<_> = (0..DRAWS).map(sequence).collect();
