@@ -21,7 +21,11 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("LLDM_CANVAS_LENGTH", "canvas_length"),
     ("LLDM_BLOCK_LENGTH", "block_length"),
     ("LLDM_TEMPERATURE", "temperature"),
+    ("LLDM_TOP_K", "top_k"),
+    ("LLDM_TOP_P", "top_p"),
+    ("LLDM_REPETITION_PENALTY", "repetition_penalty"),
     ("LLDM_END_RULE", "end_rule"),
+    ("LLDM_COMPAT", "compat"),
 ];
 
 /// The layers that lie between a flag and the checkpoint.
@@ -66,7 +70,7 @@ fn environment(get: impl Fn(&str) -> Option<String>) -> Result<Defaults> {
     for (variable, key) in VARIABLES {
         let Some(text) = get(variable) else { continue };
         let value = match *key {
-            "sampler" | "end_rule" => Value::String(text.clone()),
+            "sampler" | "end_rule" | "compat" => Value::String(text.clone()),
             _ => serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.clone())),
         };
         let one: Defaults = serde_json::from_value(Value::Object(Map::from_iter([(key.to_string(), value)])))
@@ -125,7 +129,11 @@ mod tests {
             canvas_length: Some(1),
             block_length: Some(1),
             temperature: Some(1.0),
+            top_k: Some(1),
+            top_p: Some(0.9),
+            repetition_penalty: Some(1.1),
             end_rule: Some(lldm_diffusion::EndRule::Free),
+            compat: Some(lldm_diffusion::Compat::Exact),
         };
         let Value::Object(fields) = serde_json::to_value(all).expect("JSON") else { panic!("no object") };
         let keys: Vec<_> = VARIABLES.iter().map(|(_, key)| *key).collect();

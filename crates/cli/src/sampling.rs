@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use lldm_diffusion::EndRule;
 use lldm_diffusion::sampler::registry;
+use lldm_diffusion::{Compat, EndRule};
 use lldm_models::Defaults;
 use serde_json::{Map, Value};
 
@@ -38,9 +38,21 @@ pub(crate) struct SamplingArgs {
     /// The temperature of the draws; 0 takes the most probable token
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub(crate) temperature: Option<f64>,
+    /// Keep the K most probable tokens; 0 keeps all
+    #[arg(long, value_name = "K")]
+    pub(crate) top_k: Option<usize>,
+    /// Keep the most probable tokens that hold this probability together; 1 keeps all
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(crate) top_p: Option<f64>,
+    /// Divide the logits of tokens that stand in the text already; 1 does nothing
+    #[arg(long, value_name = "PENALTY", allow_negative_numbers = true)]
+    pub(crate) repetition_penalty: Option<f64>,
     /// Where an end token may be written: in the leftmost open cell only, or anywhere
     #[arg(long, value_name = "RULE", value_parser = PossibleValuesParser::new(["leftmost", "free"]))]
     pub(crate) end_rule: Option<String>,
+    /// Do as the paper means, or as its reference implementation does, defects included
+    #[arg(long, value_name = "WHICH", value_parser = PossibleValuesParser::new(["exact", "reference"]))]
+    pub(crate) compat: Option<String>,
 }
 
 impl SamplingArgs {
@@ -64,9 +76,16 @@ impl SamplingArgs {
             canvas_length: self.canvas_length,
             block_length: self.block_length,
             temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            repetition_penalty: self.repetition_penalty,
             end_rule: self.end_rule.as_deref().map(|rule| match rule {
                 "free" => EndRule::Free,
                 _ => EndRule::Leftmost,
+            }),
+            compat: self.compat.as_deref().map(|which| match which {
+                "reference" => Compat::Reference,
+                _ => Compat::Exact,
             }),
         })
     }

@@ -6,6 +6,7 @@ use crate::contract::LogitTransform;
 use crate::denoiser::DenoiserInfo;
 use crate::error::Result;
 use crate::generate::Sequence;
+use crate::noise::Noise;
 use crate::prediction::{Prediction, Proposal, RowRequest};
 use crate::rng::{Purpose, StepRng};
 use crate::vocabulary::Draw;
@@ -22,13 +23,15 @@ pub(crate) struct Bans {
 }
 
 impl Bans {
-    pub(crate) fn new(transform: &LogitTransform, info: &DenoiserInfo, sequence: &Sequence) -> Self {
+    pub(crate) fn new(transform: &LogitTransform, info: &DenoiserInfo, noise: &dyn Noise, sequence: &Sequence) -> Self {
         let with = |transform: &LogitTransform, banned: &[Token]| {
             let mut transform = transform.clone();
             transform.banned.extend(banned);
             transform
         };
-        let plain = with(transform, info.mask.as_slice());
+        // What is neither text nor noise: the mask, also where a process of uniform draws leaves it out.
+        let mask = info.mask.or(noise.alphabet().and_then(|alphabet| alphabet.without));
+        let plain = with(transform, mask.as_slice());
         let inner = with(&plain, &info.end);
         let banned = &sequence.first_banned;
         let first = (!banned.is_empty()).then(|| [with(&inner, banned), with(&plain, banned)]);

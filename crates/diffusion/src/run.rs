@@ -37,7 +37,7 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(crate) fn new(parts: &'a Parts<'a>, config: &'a GenerateConfig, sequence: &'a Sequence) -> Result<Self> {
         let info = parts.denoiser.info();
-        let mut bans = Bans::new(&config.transform, info, sequence);
+        let mut bans = Bans::new(&config.transform, info, parts.noise, sequence);
         bans.change(|transform| {
             transform.statistics = parts.sampler.statistics();
             transform.compat = config.compat;

@@ -1,21 +1,27 @@
 //! Toy denoisers: deterministic, exact, and small enough to enumerate. The loop and every sampler are tested on them.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::canvas::Token;
 use crate::denoiser::{Condition, Context, Denoiser, DenoiserInfo, State, StepInput};
 use crate::error::{Error, Result};
+use crate::noise::Noise;
 use crate::prediction::{Logits, Prediction};
 
 /// A joint distribution over whole texts, given as a table; the denoiser answers with its exact conditionals.
 ///
 /// A text is the canvas, padded with the end token. The prefix selects nothing: it only counts as context.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Table {
     info: DenoiserInfo,
     texts: Vec<(Vec<Token>, f64)>,
+    /// The forward process; none is masked noise, whose conditionals are the same at all times.
+    noise: Option<Arc<dyn Noise>>,
 }
 
 /// A table whose answer also leans on its previous answer, as self-conditioning families do.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SelfConditioned {
     table: Table,
     /// How much of the previous log-probabilities is added.
@@ -52,7 +58,7 @@ impl Table {
             self_conditioned: false,
             weighs_held: false,
         };
-        Ok(Self { info, texts })
+        Ok(Self { info, texts, noise: None })
     }
 
     /// The texts with their probabilities.
@@ -65,6 +71,50 @@ impl Table {
     pub fn time_dependent(mut self) -> Self {
         self.info.time_dependent = true;
         self
+    }
+
+    /// The same table under a forward process of any kind: the answer for a cell is p(token | the other cells as noise at
+    /// t), which leaves the token that the cell holds to the posterior.
+    #[must_use]
+    pub fn under(mut self, noise: Arc<dyn Noise>) -> Self {
+        self.info.mask = noise.mask();
+        self.info.time_dependent = true;
+        self.noise = Some(noise);
+        self
+    }
+
+    /// p(token | the other cells as noise of `noise` at t) for each of L cells, row-major [L, V], among the texts that begin
+    /// with `written` (all, where none does or the prefix is hidden). Where no text fits, every token is equally probable.
+    pub fn denoised(
+        &self,
+        noise: &dyn Noise,
+        (written, condition): (&[Token], Condition),
+        canvas: &[Token],
+        t: f64,
+    ) -> Vec<f64> {
+        let vocabulary = self.info.vocabulary;
+        let end = self.info.end.first().copied().unwrap_or(0);
+        let now = noise.marginal(t);
+        let noises: Vec<_> = canvas.iter().map(|held| noise.noise_at(now, *held)).collect();
+        let fits = |text: &[Token]| text.iter().zip(written).all(|(token, seen)| token == seen);
+        let none_fits = condition == Condition::Hidden || !self.texts.iter().any(|(text, _)| fits(text));
+        let mut out = vec![0.0; canvas.len() * vocabulary];
+        let mut seen = vec![0.0; canvas.len()];
+        for (text, weight) in self.texts.iter().filter(|(text, _)| none_fits || fits(text)) {
+            let text = |at: usize| text.get(written.len() + at).copied().unwrap_or(end);
+            for (at, seen) in seen.iter_mut().enumerate() {
+                *seen = noises[at] + if canvas[at] == text(at) { now.alpha } else { 0.0 };
+            }
+            for at in 0..canvas.len() {
+                let others = seen.iter().enumerate().filter(|(other, _)| *other != at);
+                out[at * vocabulary + text(at) as usize] += weight * others.map(|(_, p)| p).product::<f64>();
+            }
+        }
+        for row in out.chunks_mut(vocabulary) {
+            let total: f64 = row.iter().sum();
+            row.iter_mut().for_each(|p| *p = if total > 0.0 { *p / total } else { 1.0 / vocabulary as f64 });
+        }
+        out
     }
 
     /// p(token | visible cells) for each of L cells, row-major [L, V]. A canvas shorter than the texts sees their
@@ -94,6 +144,11 @@ impl Table {
         let canvas = input.state.tokens()?;
         let written = context.cache.as_ref().and_then(|cache| cache.downcast_ref::<Vec<Token>>());
         let written = written.map_or(&[][..], Vec::as_slice);
+        if let Some(noise) = &self.noise {
+            // What earlier canvases wrote is no noise.
+            let values = self.denoised(noise.as_ref(), (written, input.condition), canvas, input.time);
+            return Logits::new(values.into_iter().map(|p| p.ln() as f32).collect(), self.info.vocabulary);
+        }
         let values = match input.condition {
             // The texts that begin with what earlier canvases wrote.
             Condition::Given => {
@@ -103,6 +158,13 @@ impl Table {
             Condition::Hidden => self.conditionals(canvas, written.len()),
         };
         Logits::new(values.into_iter().map(|p| p.ln() as f32).collect(), self.info.vocabulary)
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noise = self.noise.as_ref().map(|noise| noise.name());
+        out.debug_struct("Table").field("texts", &self.texts).field("noise", &noise).finish_non_exhaustive()
     }
 }
 

@@ -43,6 +43,14 @@ pub struct UsedSampler {
     pub block_length: usize,
     /// The temperature of the draws.
     pub temperature: f64,
+    /// The most probable tokens that were kept; 0 kept all.
+    pub top_k: usize,
+    /// The probability that the kept tokens held; 1 kept all.
+    pub top_p: f64,
+    /// The penalty of tokens that stood in the text already; 1 was none.
+    pub repetition_penalty: f64,
     /// Where an end token could be written.
     pub end_rule: lldm_diffusion::EndRule,
+    /// Whether defects of reference implementations were kept.
+    pub compat: lldm_diffusion::Compat,
 }

@@ -4,8 +4,8 @@ use lldm_diffusion::noise::Masked;
 use lldm_diffusion::schedule::Linear;
 use lldm_diffusion::stop::EndOfText;
 use lldm_diffusion::{
-    Compat, Constraint, EndRule, Error as DiffusionError, GenerateConfig, Guidance, LogitTransform, Observer, Parts,
-    Sequence, Token, generate,
+    Constraint, EndRule, Error as DiffusionError, GenerateConfig, Guidance, LogitTransform, Observer, Parts, Sequence,
+    Token, generate,
 };
 use lldm_models::{Defaults, LoadedModel, Tokenizer};
 use serde_json::Value;
@@ -29,6 +29,8 @@ pub struct Generate<'a> {
     request: Defaults,
     seed: u64,
     first: u64,
+    bias: Vec<(Token, f32)>,
+    banned: Vec<Token>,
     constraint: Option<&'a dyn Constraint>,
     guidance: Option<&'a dyn Guidance>,
     observer: Option<Box<dyn Observer + 'a>>,
@@ -81,6 +83,8 @@ impl Pipeline {
             request: Defaults::default(),
             seed: 0,
             first: 0,
+            bias: Vec::new(),
+            banned: Vec::new(),
             constraint: None,
             guidance: None,
             observer: None,
@@ -122,6 +126,36 @@ impl<'a> Generate<'a> {
     /// The temperature of the draws; 0 takes the most probable token.
     pub fn temperature(mut self, temperature: f64) -> Self {
         self.request.temperature = Some(temperature);
+        self
+    }
+
+    /// The most probable tokens that are kept; 0 keeps all.
+    pub fn top_k(mut self, tokens: usize) -> Self {
+        self.request.top_k = Some(tokens);
+        self
+    }
+
+    /// The probability that the kept tokens hold; 1 keeps all.
+    pub fn top_p(mut self, probability: f64) -> Self {
+        self.request.top_p = Some(probability);
+        self
+    }
+
+    /// The penalty of tokens that stand in the text already; 1 is none.
+    pub fn repetition_penalty(mut self, penalty: f64) -> Self {
+        self.request.repetition_penalty = Some(penalty);
+        self
+    }
+
+    /// Logits to add to single tokens.
+    pub fn bias(mut self, bias: impl IntoIterator<Item = (Token, f32)>) -> Self {
+        self.bias.extend(bias);
+        self
+    }
+
+    /// Tokens that are never written.
+    pub fn ban(mut self, tokens: impl IntoIterator<Item = Token>) -> Self {
+        self.banned.extend(tokens);
         self
     }
 
@@ -175,7 +209,7 @@ impl<'a> Generate<'a> {
 
     /// Writes all texts.
     pub fn run_all(self) -> Result<Vec<Output>> {
-        let Self { pipeline, prompts, request, seed, first, constraint, guidance, mut observer } = self;
+        let Self { pipeline, prompts, request, seed, first, bias, banned, constraint, guidance, mut observer } = self;
         let model = &pipeline.model;
         let mut layers = pipeline.layers.clone();
         layers.push(Layer { origin: Origin::Request, values: request });
@@ -197,7 +231,7 @@ impl<'a> Generate<'a> {
             let fitted = fit(&settings, model, prefix.len())?;
             waiting.push((fitted, Sequence { prefix, pins: prompt.pins, first_banned, seed, index }));
         }
-        let setup = Setup { model, constraint, guidance };
+        let setup = Setup { model, bias, banned, constraint, guidance };
         let mut outputs: Vec<Option<Output>> = waiting.iter().map(|_| None).collect();
         // Texts that are left different room are written apart, so that each is what it would be alone.
         while let Some(first) = outputs.iter().position(Option::is_none) {
@@ -216,6 +250,8 @@ impl<'a> Generate<'a> {
 /// What all texts of a call share.
 struct Setup<'a> {
     model: &'a LoadedModel,
+    bias: Vec<(Token, f32)>,
+    banned: Vec<Token>,
     constraint: Option<&'a dyn Constraint>,
     guidance: Option<&'a dyn Guidance>,
 }
@@ -248,10 +284,14 @@ impl Setup<'_> {
             end_rule: settings.end_rule,
             transform: LogitTransform {
                 temperature: settings.temperature,
-                banned: never_written(model),
+                top_k: settings.top_k,
+                top_p: settings.top_p,
+                repetition_penalty: settings.repetition_penalty,
+                banned: [never_written(model), self.banned.clone()].concat(),
+                bias: self.bias.clone(),
                 ..LogitTransform::default()
             },
-            compat: Compat::Exact,
+            compat: settings.compat,
         };
         let generations = generate(&parts, &config, sequences, observer)?;
         generations
@@ -271,7 +311,11 @@ impl Setup<'_> {
                         canvas_length: settings.canvas_length,
                         block_length: settings.block_length,
                         temperature: settings.temperature,
+                        top_k: settings.top_k,
+                        top_p: settings.top_p,
+                        repetition_penalty: settings.repetition_penalty,
                         end_rule: settings.end_rule,
+                        compat: settings.compat,
                     },
                     usage: generation.usage,
                     finish_reason: generation.finish,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use lldm_diffusion::sampler::registry;
-use lldm_diffusion::{EndRule, Sampler};
+use lldm_diffusion::{Compat, EndRule, Sampler};
 use lldm_models::Defaults;
 
 use crate::error::Result;
@@ -57,8 +57,16 @@ pub struct Settings {
     pub block_length: usize,
     /// The temperature of the draws.
     pub temperature: f64,
+    /// The most probable tokens that are kept; 0 keeps all.
+    pub top_k: usize,
+    /// The probability that the kept tokens hold; 1 keeps all.
+    pub top_p: f64,
+    /// The penalty of tokens that stand in the text already; 1 is none.
+    pub repetition_penalty: f64,
     /// Where an end token may be written.
     pub end_rule: EndRule,
+    /// Whether defects of reference implementations are kept.
+    pub compat: Compat,
     /// Where each value comes from, by name (`sampler.steps` for a sampler's parameter).
     pub origins: BTreeMap<String, Origin>,
 }
@@ -75,9 +83,15 @@ impl Settings {
         let canvas_length = pick(&layers, &mut origins, "canvas_length", |values| values.canvas_length, || max_tokens);
         let block_length = pick(&layers, &mut origins, "block_length", |values| values.block_length, || canvas_length);
         let temperature = pick(&layers, &mut origins, "temperature", |values| values.temperature, || 1.0);
+        let top_k = pick(&layers, &mut origins, "top_k", |values| values.top_k, || 0);
+        let top_p = pick(&layers, &mut origins, "top_p", |values| values.top_p, || 1.0);
+        let penalty = |values: &Defaults| values.repetition_penalty;
+        let repetition_penalty = pick(&layers, &mut origins, "repetition_penalty", penalty, || 1.0);
         let end_rule = pick(&layers, &mut origins, "end_rule", |values| values.end_rule, EndRule::default);
+        let compat = pick(&layers, &mut origins, "compat", |values| values.compat, Compat::default);
 
         let spec = registry::find(&sampler)?;
+        let sampler = spec.name.to_string();
         let mut parameters = Map::new();
         for parameter in spec.parameters {
             origins.insert(format!("sampler.{}", parameter.name), Origin::Paper);
@@ -85,14 +99,27 @@ impl Settings {
         }
         for layer in layers.iter().rev() {
             // A weaker layer's parameters belong to its own sampler, if it names one.
-            let other = layer.values.sampler.as_ref().is_some_and(|name| *name != sampler);
+            let same = |name: &String| registry::find(name).is_ok_and(|spec| spec.name == sampler);
+            let other = layer.values.sampler.as_ref().is_some_and(|name| !same(name));
             for (name, value) in layer.values.sampler_parameters.iter().filter(|_| !other) {
                 origins.insert(format!("sampler.{name}"), layer.origin);
                 parameters.insert(name.clone(), value.clone());
             }
         }
-        let settings =
-            Self { sampler, parameters, max_tokens, canvas_length, block_length, temperature, end_rule, origins };
+        let settings = Self {
+            sampler,
+            parameters,
+            max_tokens,
+            canvas_length,
+            block_length,
+            temperature,
+            top_k,
+            top_p,
+            repetition_penalty,
+            end_rule,
+            compat,
+            origins,
+        };
         settings.build_sampler()?;
         Ok(settings)
     }
@@ -110,7 +137,11 @@ impl Settings {
             ("canvas_length".to_string(), json!(self.canvas_length)),
             ("block_length".to_string(), json!(self.block_length)),
             ("temperature".to_string(), json!(self.temperature)),
+            ("top_k".to_string(), json!(self.top_k)),
+            ("top_p".to_string(), json!(self.top_p)),
+            ("repetition_penalty".to_string(), json!(self.repetition_penalty)),
             ("end_rule".to_string(), json!(self.end_rule)),
+            ("compat".to_string(), json!(self.compat)),
         ]);
         values.extend(self.parameters.iter().map(|(name, value)| (format!("sampler.{name}"), value.clone())));
         values
@@ -162,7 +193,7 @@ mod tests {
         assert_eq!(origin("temperature"), Origin::User);
         assert_eq!(origin("sampler.threshold"), Origin::Checkpoint);
         assert_eq!(origin("block_length"), Origin::Paper);
-        assert_eq!(settings.entries().len(), 7);
+        assert_eq!(settings.entries().len(), 12);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use lldm_diffusion::EndRule;
+use lldm_diffusion::{Compat, EndRule};
 
 use crate::trunk::Attention;
 
@@ -29,9 +29,21 @@ pub struct Defaults {
     /// The sampling temperature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// The most probable tokens that are kept; 0 keeps all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<usize>,
+    /// The probability that the kept tokens hold; 1 keeps all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// The penalty of tokens that stand in the text already; 1 is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repetition_penalty: Option<f64>,
     /// Where an end token may be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_rule: Option<EndRule>,
+    /// Whether defects of reference implementations are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compat: Option<Compat>,
 }
 
 /// What a trunk's paper asks for, by its attention.
@@ -58,7 +70,11 @@ impl Defaults {
             canvas_length: self.canvas_length.or(other.canvas_length),
             block_length: self.block_length.or(other.block_length),
             temperature: self.temperature.or(other.temperature),
+            top_k: self.top_k.or(other.top_k),
+            top_p: self.top_p.or(other.top_p),
+            repetition_penalty: self.repetition_penalty.or(other.repetition_penalty),
             end_rule: self.end_rule.or(other.end_rule),
+            compat: self.compat.or(other.compat),
         }
     }
 }

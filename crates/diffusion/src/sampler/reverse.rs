@@ -126,9 +126,9 @@ impl StepTimes {
         Self { t, s, heat: 1.0 }
     }
 
-    /// The time as the share of noisy cells, for methods without a schedule.
+    /// The time as the share of noisy cells, for methods without a schedule; never quite 0, where no noise is left.
     pub fn by_count(noisy: usize, total: usize) -> Self {
-        let total = total.max(1) as f64;
-        Self::new(noisy as f64 / total, noisy.saturating_sub(1) as f64 / total)
+        let (noisy, total) = (noisy.max(1) as f64, total.max(1) as f64);
+        Self::new((noisy / total).min(1.0), ((noisy - 1.0) / total).min(1.0))
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod chi_squared;
+mod limits;
 mod vectors;
 
 use std::collections::BTreeMap;
