@@ -45,7 +45,7 @@ fn json_is_the_same_bytes_twice() {
     let place = Place::new();
     let once = place.good(&[TEXT, &["--json"]].concat());
     assert_eq!(once, place.good(&[TEXT, &["--json"]].concat()));
-    insta::assert_snapshot!(once, @r#"{"text":"the old captain counted every boat on the lake","seed":7,"model":"toy","sampler":{"name":"low_confidence","parameters":{"steps":32},"max_tokens":12,"canvas_length":12,"block_length":12,"temperature":1.0,"end_rule":"leftmost"},"usage":{"prompt_tokens":1,"tokens":9,"nfe":10,"steps":10,"blocks":1,"context_passes":0},"finish_reason":"stop"}"#);
+    insta::assert_snapshot!(once, @r#"{"text":"the old captain counted every boat on the lake","seed":7,"model":"toy","sampler":{"name":"low_confidence","parameters":{"steps":32},"max_tokens":12,"canvas_length":12,"block_length":12,"temperature":1.0,"top_k":0,"top_p":1.0,"repetition_penalty":1.0,"end_rule":"leftmost","compat":"exact"},"usage":{"prompt_tokens":1,"tokens":9,"nfe":10,"steps":10,"blocks":1,"context_passes":0},"finish_reason":"stop"}"#);
     let timed: Value = serde_json::from_str(&place.good(&[TEXT, &["--json", "--timing"]].concat())).unwrap();
     assert!(timed["timing"]["tokens_per_second"].as_f64().unwrap() > 0.0);
 }
@@ -130,14 +130,19 @@ fn flags_win_over_the_environment_the_project_and_the_user() {
     vocabulary  40
     context     4,096 tokens
 
-    SETTING            VALUE      ORIGIN
-    block_length       2          the environment
-    canvas_length      12         the checkpoint
-    end_rule           leftmost   built in, as the paper has it where there is one
-    max_tokens         5          the project: [FOLDER]/lldm.toml
-    sampler            threshold  the user: [FOLDER]/config/lldm/config.toml
-    sampler.threshold  0.5        the project: [FOLDER]/lldm.toml
-    temperature        0.25       the user: [FOLDER]/config/lldm/config.toml
+    SETTING             VALUE      ORIGIN
+    block_length        2          the environment
+    canvas_length       12         the checkpoint
+    compat              exact      built in, as the paper has it where there is one
+    end_rule            leftmost   built in, as the paper has it where there is one
+    max_tokens          5          the project: [FOLDER]/lldm.toml
+    repetition_penalty  1.0        built in, as the paper has it where there is one
+    sampler             threshold  the user: [FOLDER]/config/lldm/config.toml
+    sampler.slack       0.0        built in, as the paper has it where there is one
+    sampler.threshold   0.5        the project: [FOLDER]/lldm.toml
+    temperature         0.25       the user: [FOLDER]/config/lldm/config.toml
+    top_k               0          built in, as the paper has it where there is one
+    top_p               1.0        built in, as the paper has it where there is one
     ");
     let args = ["run", "-m", "toy", "--seed", "1", "--json", "-n", "4", "--steps", "2", "--sampler", "low_confidence"];
     let ran = place.run_with(&environment, &args);
