@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, data, doctor, eval, man, recipes, run, samplers, score, show, trace, train};
+use crate::commands::{
+    completions, data, doctor, eval, man, methods, recipes, run, samplers, score, show, trace, train,
+};
 
 /// Run, train and measure large language diffusion models: text that is denoised, a whole block at once.
 #[derive(Debug, Parser)]
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     Show(show::ShowArgs),
     /// List the samplers with their parameters
     Samplers(samplers::SamplersArgs),
+    /// List the forward processes with their parameters
+    Noises(methods::MethodsArgs),
     /// Describe this machine as the program sees it
     Doctor(doctor::DoctorArgs),
     /// Write a completion script for a shell to stdout

@@ -80,7 +80,28 @@ pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
         .map(|(_, candidate)| candidate)
 }
 
+/// A description without what it builds: the same type for every registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Description {
+    /// The name, as users write it.
+    pub name: &'static str,
+    /// Other names under which it is published.
+    pub aliases: &'static [&'static str],
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// Where it comes from.
+    pub paper: &'static str,
+    /// Its parameters.
+    pub parameters: &'static [Parameter],
+}
+
 impl<B> Spec<B> {
+    /// What the entry says, without what it builds.
+    pub fn description(&self) -> Description {
+        let Self { name, aliases, summary, paper, parameters, .. } = *self;
+        Description { name, aliases, summary, paper, parameters }
+    }
+
     /// A complete set of values: what is given, checked, and the defaults for the rest.
     pub fn resolve(&self, what: &'static str, given: &Map<String, Value>) -> Result<Value> {
         let mut values = Map::new();

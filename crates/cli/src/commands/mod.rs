@@ -5,6 +5,8 @@ pub(crate) mod data;
 pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod man;
+pub(crate) mod methods;
+pub(crate) mod noises;
 pub(crate) mod recipes;
 pub(crate) mod run;
 mod run_lines;

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::program::Place;
 
-const COMMANDS: &[&str] = &["run", "trace", "train", "recipes", "data", "score", "show", "samplers", "doctor"];
+const COMMANDS: &[&str] =
+    &["run", "trace", "train", "recipes", "data", "score", "show", "samplers", "noises", "doctor"];
 
 #[test]
 fn pages_name_every_command_and_sampler() {
@@ -35,6 +36,20 @@ fn pages_name_every_command_and_sampler() {
         assert_eq!(one[0]["name"], name);
         assert!(place.good(&["samplers"]).contains(name) && place.good(&["samplers", name]).contains("paper"));
     }
+}
+
+/// The pages under docs/ are what the registries say.
+#[test]
+fn the_documentation_is_that_of_the_registries() {
+    let place = Place::new();
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    for what in ["samplers", "noises"] {
+        let page = std::fs::read_to_string(docs.join(what).with_extension("md")).unwrap();
+        let expected = place.good(&[what, "--markdown"]);
+        assert_eq!(page, expected, "make it again: lldm {what} --markdown > docs/{what}.md");
+    }
+    assert!(place.good(&["noises", "gidd"]).starts_with("noise  hybrid"));
+    assert!(place.run(&["noises", "unifrom"]).stderr.contains("did you mean `uniform`?"));
 }
 
 #[test]

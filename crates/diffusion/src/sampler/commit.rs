@@ -6,7 +6,7 @@ use super::reverse::{Action, CellProposal};
 use crate::contract::Compat;
 
 /// The action that writes each cell's proposal for good.
-pub(super) fn commit(cells: &[CellProposal]) -> Vec<(usize, Action)> {
+pub fn commit(cells: &[CellProposal]) -> Vec<(usize, Action)> {
     cells.iter().map(|cell| (cell.position, Action::Commit(cell.proposal.token))).collect()
 }
 

@@ -24,7 +24,7 @@ mod token_editing;
 mod transition;
 
 pub use ancestral::{Ancestral, AncestralConfig, Tail};
-pub use commit::transfer_quota;
+pub use commit::{commit, transfer_quota};
 pub use dream::{Dream, DreamAlgorithm, DreamConfig, transfer_chance};
 pub use entropy_bound::{EntropyBound, EntropyBoundConfig};
 pub use factor::{Factor, FactorConfig};
