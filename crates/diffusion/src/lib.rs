@@ -15,6 +15,7 @@ pub mod generate;
 pub mod noise;
 mod open;
 pub mod prediction;
+mod proposals;
 pub mod registry;
 pub mod rng;
 mod run;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::canvas::{Canvas, Cell, Token};
 use crate::frame::FrameCell;
 use crate::prediction::Prediction;
-use crate::sampler::{Action, BlockSampler, StepTimes};
+use crate::sampler::{Action, BlockSampler, CellProposal, StepTimes};
 
 /// The canvas being denoised.
 pub(crate) struct Open {
@@ -47,6 +47,27 @@ impl Open {
             prediction: None,
             valid: false,
         }
+    }
+
+    /// Notes what is proposed for a cell, or what an action writes there, with its probability.
+    pub(crate) fn see(&mut self, cell: &CellProposal, action: Option<Action>) {
+        let CellProposal { position, proposal, .. } = *cell;
+        let held = self.canvas.tokens()[position];
+        let token = match action {
+            Some(Action::Commit(token) | Action::Draft(token)) => token,
+            Some(Action::Renoise) => proposal.token,
+            // A draft stands until an action changes it.
+            None if self.canvas.cells()[position] == Cell::Draft => held,
+            None => proposal.token,
+        };
+        let probability = match token {
+            token if token == proposal.token => proposal.probability,
+            token if token == proposal.best => proposal.best_probability,
+            token if token == held => proposal.held,
+            // A draw of the noise.
+            _ => 0.0,
+        };
+        self.seen[position] = Some((token, probability as f32));
     }
 
     /// The cells as an observer sees them.

@@ -23,6 +23,8 @@ pub struct Proposal {
     pub margin: f64,
     /// The most probable token.
     pub best: Token,
+    /// Its probability.
+    pub best_probability: f64,
     /// The probability of the token that the cell holds; 0 where it was not asked for.
     pub held: f64,
 }

@@ -1,16 +1,16 @@
 //! One sequence on its way through the loop: the canvas that is open, the block, the sampler at work.
 
 use crate::bans::Bans;
-use crate::canvas::{Cell, Token};
-use crate::contract::{ConstraintRun, LogitTransform, Observer, Stop, StopView};
+use crate::canvas::Token;
+use crate::contract::{ConstraintRun, Observer, Stop, StopView};
 use crate::denoiser::{Condition, Context, State, StepInput};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::generate::{EndRule, FinishReason, GenerateConfig, Generation, Parts, Sequence, Usage};
+use crate::generate::{FinishReason, GenerateConfig, Generation, Parts, Sequence, Usage};
 use crate::open::{Open, apply};
-use crate::prediction::{Prediction, Proposal};
-use crate::rng::{Purpose, Rng};
-use crate::sampler::{BlockStart, CellProposal, Reads, StepView};
+use crate::prediction::Prediction;
+use crate::rng::Rng;
+use crate::sampler::{BlockStart, StepView};
 
 /// The step number under which a canvas's first noise is drawn.
 const BEFORE_ALL_STEPS: usize = u32::MAX as usize;
@@ -20,15 +20,15 @@ const MOST_STEPS: usize = 1 << 20;
 
 /// The state of one sequence.
 pub(crate) struct Run<'a> {
-    parts: &'a Parts<'a>,
-    config: &'a GenerateConfig,
-    sequence: &'a Sequence,
+    pub(crate) parts: &'a Parts<'a>,
+    pub(crate) config: &'a GenerateConfig,
+    pub(crate) sequence: &'a Sequence,
     rng: Rng,
-    bans: Bans,
-    constraint: Option<Box<dyn ConstraintRun>>,
-    open: Option<Open>,
+    pub(crate) bans: Bans,
+    pub(crate) constraint: Option<Box<dyn ConstraintRun>>,
+    pub(crate) open: Option<Open>,
     canvases: usize,
-    tokens: Vec<Token>,
+    pub(crate) tokens: Vec<Token>,
     probabilities: Vec<f32>,
     finish: Option<FinishReason>,
     usage: Usage,
@@ -171,65 +171,14 @@ impl<'a> Run<'a> {
 
     /// Reduces the prediction, asks the sampler, applies what it says.
     fn step(&mut self, observer: &mut Option<&mut dyn Observer>) -> Result<()> {
-        let Some(open) = &mut self.open else { return Ok(()) };
-        let Some(prediction) = &open.prediction else { return Ok(()) };
+        let Some(open) = &self.open else { return Ok(()) };
         let info = self.parts.denoiser.info();
         let block = open.blocks[open.block].clone();
         let rng = self.rng.at(self.usage.blocks, open.block_step);
-        let reads = self.parts.sampler.reads(self.parts.noise);
-        let wanted = |cell: Cell| if reads == Reads::Noisy { cell == Cell::Noisy } else { cell.is_open() };
-        let cells: Vec<_> = block.clone().filter(|at| wanted(open.canvas.cells()[*at])).collect();
-
-        let proposals = match &mut self.constraint {
-            Some(constraint) => {
-                let keys: Vec<_> = (0..open.canvas.len()).map(|at| rng.bits(at, Purpose::Token)).collect();
-                let language = self.parts.constraint.ok_or_else(|| broken("a constraint run without constraint"))?;
-                let stats = prediction.class_stats(language.class_of(), language.classes(), &keys, &self.bans.plain)?;
-                let text = constraint.draw(&open.canvas, &stats, &rng)?;
-                if text.len() != open.canvas.len() {
-                    let message = format!("a constraint drew {} tokens for {} cells", text.len(), open.canvas.len());
-                    return Err(broken(&message));
-                }
-                cells.iter().map(|at| text[*at]).collect()
-            }
-            None => {
-                let LogitTransform { temperature, repetition_penalty, .. } = self.config.transform;
-                let mut seen = Vec::new();
-                if repetition_penalty != 1.0 {
-                    let states = open.canvas.cells().iter().zip(open.canvas.tokens());
-                    let written = states.filter(|(state, _)| **state != Cell::Noisy).map(|(_, token)| token);
-                    seen.extend(self.sequence.prefix.iter().chain(&self.tokens).chain(written));
-                }
-                self.bans.change(|transform| {
-                    transform.temperature = temperature * open.times.heat;
-                    transform.seen.clone_from(&seen);
-                });
-                let held = |at: &usize| (*at, (reads == Reads::Open).then(|| open.canvas.tokens()[*at]));
-                let cells: Vec<_> = cells.iter().map(held).collect();
-                self.bans.propose(prediction.as_ref(), &cells, self.tokens.len(), &rng)?
-            }
-        };
-        let leftmost = open.canvas.leftmost_noisy();
-        let eligible = |at: usize, proposal: &Proposal| {
-            self.config.end_rule == EndRule::Free
-                || self.constraint.is_some()
-                || leftmost.is_none_or(|leftmost| at <= leftmost)
-                || !info.end.contains(&proposal.token)
-        };
-        let proposals: Vec<_> = cells
-            .into_iter()
-            .zip(proposals)
-            .map(|(position, proposal)| CellProposal { position, proposal, eligible: eligible(position, &proposal) })
-            .collect();
-        if let Some(cell) = proposals.iter().find(|cell| cell.proposal.probability.is_nan()) {
-            let message = format!(
-                "gives no token a probability in cell {}: its logits are not numbers, or all that it allows is banned",
-                cell.position
-            );
-            return Err(Error::Denoiser { message });
-        }
+        let proposals = self.proposals(&rng)?;
+        let Some(open) = &mut self.open else { return Ok(()) };
         for cell in &proposals {
-            open.seen[cell.position] = Some((cell.proposal.token, cell.proposal.probability as f32));
+            open.see(cell, None);
         }
 
         let Some(sampler) = &mut open.sampler else { return Err(broken("a step without a sampler")) };
@@ -244,6 +193,10 @@ impl<'a> Run<'a> {
             rng: &rng,
         };
         let actions = sampler.step(&view);
+        for (at, action) in &actions {
+            let cell = proposals.iter().find(|cell| cell.position == *at);
+            cell.into_iter().for_each(|cell| open.see(cell, Some(*action)));
+        }
         let noise = |length| self.parts.noise.prior(length, &rng);
         let changed = apply(&mut open.canvas, actions, info.mask, &noise)
             .map_err(|what| broken(&format!("sampler `{}` {what}", self.parts.sampler.name())))?;
@@ -309,6 +262,6 @@ impl<'a> Run<'a> {
     }
 }
 
-fn broken(message: &str) -> Error {
+pub(crate) fn broken(message: &str) -> Error {
     Error::Contract { message: message.to_string() }
 }

@@ -53,7 +53,8 @@ mod tests {
     fn cells(values: &[(f64, f64)]) -> Vec<CellProposal> {
         let cell = |(position, (probability, entropy)): (usize, &(f64, f64))| {
             let (probability, entropy) = (*probability, *entropy);
-            let proposal = Proposal { token: 0, probability, entropy, margin: 0.0, best: 0, held: 0.0 };
+            let proposal =
+                Proposal { token: 0, probability, entropy, margin: 0.0, best: 0, best_probability: 0.0, held: 0.0 };
             CellProposal { position, proposal, eligible: true }
         };
         values.iter().enumerate().map(cell).collect()

@@ -56,6 +56,7 @@ pub fn reduce(logits: &[f32], transform: &LogitTransform, draw: Draw<'_>, held: 
         entropy: (log_sum - weighted / sum).max(0.0),
         margin: (1.0 - runner_up) / sum,
         best: best.1 as Token,
+        best_probability: 1.0 / sum,
         held: held.map_or(0.0, |held| if (held as usize) < logits.len() { probability(held as usize) } else { 0.0 }),
     }
 }

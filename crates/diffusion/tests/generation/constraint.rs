@@ -192,6 +192,7 @@ impl ConstraintRun for Run {
                 entropy: 0.0,
                 margin: 0.0,
                 best: stat.best,
+                best_probability: 0.0,
                 held: 0.0,
             }
         };
