@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::canvas::Token;
 use crate::contract::LogitTransform;
 use crate::error::{Error, Result};
-use crate::vocabulary::{ClassStat, Draw, class_stats, log_probability, reduce};
+use crate::noise::Noise;
+use crate::vocabulary::{BoundTerms, ClassStat, Draw, NoisedCell, bound_terms, class_stats, log_probability, reduce};
 
 /// What a denoiser says about one cell, reduced from V logits. [`crate::contract::Statistics`] says of which distribution
 /// the numbers are.
@@ -51,6 +52,15 @@ pub trait Prediction: Any + Send + Sync {
 
     /// ln p(token) of each (row, token), at temperature 1 after bans and biases.
     fn log_probabilities(&self, targets: &[(usize, Token)], transform: &LogitTransform) -> Result<Vec<f64>>;
+
+    /// The terms of the likelihood bound of cells noised by `noise` until t, after bans and biases.
+    fn bound_terms(
+        &self,
+        cells: &[NoisedCell],
+        noise: &dyn Noise,
+        t: f64,
+        transform: &LogitTransform,
+    ) -> Result<Vec<BoundTerms>>;
 
     /// Class statistics of every row; `keys` holds one stream key a row.
     fn class_stats(
@@ -119,6 +129,20 @@ impl Prediction for Logits {
                 Ok(log_probability(self.row(*row), transform, *token))
             })
             .collect()
+    }
+
+    fn bound_terms(
+        &self,
+        cells: &[NoisedCell],
+        noise: &dyn Noise,
+        t: f64,
+        transform: &LogitTransform,
+    ) -> Result<Vec<BoundTerms>> {
+        let vocabulary = self.vocabulary;
+        if let Some(token) = cells.iter().map(|cell| cell.clean).find(|token| *token as usize >= vocabulary) {
+            return Err(Error::Vocabulary { token, vocabulary });
+        }
+        Ok(cells.iter().map(|cell| bound_terms(self.row(cell.row), transform, noise, cell, t)).collect())
     }
 
     fn class_stats(

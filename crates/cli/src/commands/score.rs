@@ -3,9 +3,15 @@
 use std::io::{IsTerminal, Read};
 
 use anyhow::{Result, anyhow, bail};
-use clap::Args;
-use lldm::likelihood::{BoundConfig, Estimate, Kind, block_bound};
-use lldm::models;
+use clap::{Args, ValueEnum};
+use lldm::likelihood::{
+    BoundConfig, EnumerationConfig, Estimate, Kind, MonteCarloConfig, block_bound, enumerated_bound, left_to_right,
+    monte_carlo_bound,
+};
+use lldm::models::{self, LoadedModel};
+use lldm_diffusion::noise::Masked;
+use lldm_diffusion::schedule::Linear;
+use lldm_diffusion::{DenoiserInfo, Noise, Token};
 use serde_json::json;
 
 use crate::render::{json as json_output, plain};
@@ -22,15 +28,21 @@ pub(crate) struct ScoreArgs {
     /// What stands before the text and is given
     #[arg(long, default_value = "")]
     prompt: String,
-    /// Draws for each block, more for a smaller standard error
-    #[arg(long, default_value_t = BoundConfig::default().samples)]
-    samples: usize,
-    /// The tokens of a block: 1 is the left-to-right likelihood, 0 the bound over the whole text
-    #[arg(long, value_name = "TOKENS", default_value_t = BoundConfig::default().block_length)]
-    block_length: usize,
-    /// The seed of the draws
-    #[arg(long, default_value_t = BoundConfig::default().seed)]
-    seed: u64,
+    /// How it is measured
+    #[arg(long, value_enum, default_value_t = Estimator::Auto)]
+    estimator: Estimator,
+    /// Draws for each block, more for a smaller standard error [bound: 32, monte-carlo: 64]
+    #[arg(long)]
+    samples: Option<usize>,
+    /// Subsets of each number of masks [enumeration: 2]
+    #[arg(long)]
+    subsets: Option<usize>,
+    /// The tokens of a block: 1 is the left-to-right likelihood, 0 the bound over the whole text [0]
+    #[arg(long, value_name = "TOKENS")]
+    block_length: Option<usize>,
+    /// The seed of the draws [0]
+    #[arg(long)]
+    seed: Option<u64>,
     /// Do not score the end of the text
     #[arg(long)]
     no_end: bool,
@@ -39,11 +51,28 @@ pub(crate) struct ScoreArgs {
     json: bool,
 }
 
+/// How the likelihood is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Estimator {
+    /// What fits the model: exact where it is autoregressive, its noise's bound where it is not
+    Auto,
+    /// The masked bound, block by block, with a drawn number of masks
+    Bound,
+    /// The masked bound with every number of masks
+    Enumeration,
+    /// The bound of the model's noise, with drawn times
+    MonteCarlo,
+    /// The exact likelihood of writing from left to right: one order, not the bound
+    Chain,
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     let text = text(args)?;
-    if args.samples == 0 {
-        bail!("--samples is 0, but at least 1 is needed");
+    for (flag, value) in [("--samples", args.samples), ("--subsets", args.subsets)] {
+        if value == Some(0) {
+            bail!("{flag} is 0, but at least 1 is needed");
+        }
     }
     let model = models::load(&args.model)?;
     let info = model.denoiser.info();
@@ -57,12 +86,72 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     if length > limit {
         bail!("prompt and text have {length} tokens, but the model sees at most {limit}: score a shorter text");
     }
-    let config = BoundConfig { block_length: args.block_length, samples: args.samples, seed: args.seed };
-    let estimate = block_bound(model.denoiser.as_ref(), &prefix, &tokens, &config)?;
+    let estimator = args.resolve(info);
+    args.check(estimator)?;
+    let estimate = args.measure(estimator, &model, &prefix, &tokens)?;
     if !estimate.nats.is_finite() {
         bail!("the model holds this text for impossible: are all of its words in the model's vocabulary?");
     }
-    show(args, &estimate, &text)
+    show(args, estimator, &estimate, &text)
+}
+
+impl ScoreArgs {
+    fn resolve(&self, info: &DenoiserInfo) -> Estimator {
+        match self.estimator {
+            Estimator::Auto if info.mask.is_none() => Estimator::MonteCarlo,
+            Estimator::Auto => Estimator::Bound,
+            other => other,
+        }
+    }
+
+    /// Refuses flags that the estimator has no use for.
+    fn check(&self, estimator: Estimator) -> Result<()> {
+        let draws = matches!(estimator, Estimator::Bound | Estimator::MonteCarlo);
+        let flags = [
+            ("--samples", self.samples.is_some(), draws),
+            ("--subsets", self.subsets.is_some(), estimator == Estimator::Enumeration),
+            ("--block-length", self.block_length.is_some(), estimator != Estimator::Chain),
+            ("--seed", self.seed.is_some(), estimator != Estimator::Chain),
+        ];
+        match flags.iter().find(|(_, given, acts)| *given && !acts) {
+            Some((flag, ..)) => {
+                bail!("{flag} does nothing with --estimator {}: leave it out", estimator.name())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn measure(&self, estimator: Estimator, model: &LoadedModel, prefix: &[Token], text: &[Token]) -> Result<Estimate> {
+        let denoiser = model.denoiser.as_ref();
+        let (block_length, seed) = (self.block_length.unwrap_or(0), self.seed.unwrap_or(0));
+        Ok(match estimator {
+            Estimator::Auto | Estimator::Bound => {
+                let samples = self.samples.unwrap_or(BoundConfig::default().samples);
+                block_bound(denoiser, prefix, text, &BoundConfig { block_length, samples, seed })?
+            }
+            Estimator::Enumeration => {
+                let subsets = self.subsets.unwrap_or(EnumerationConfig::default().subsets);
+                enumerated_bound(denoiser, prefix, text, &EnumerationConfig { block_length, subsets, seed })?
+            }
+            Estimator::MonteCarlo => {
+                let samples = self.samples.unwrap_or(MonteCarloConfig::default().samples);
+                let config = MonteCarloConfig { block_length, samples, seed };
+                monte_carlo_bound(denoiser, noise_of(model).as_ref(), prefix, text, &config)?
+            }
+            Estimator::Chain => left_to_right(denoiser, prefix, text)?,
+        })
+    }
+}
+
+impl Estimator {
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
+    }
+}
+
+/// The forward process that the model was trained for.
+fn noise_of(model: &LoadedModel) -> Box<dyn Noise> {
+    Box::new(Masked { schedule: Linear, mask: model.denoiser.info().mask.unwrap_or_default() })
 }
 
 fn text(args: &ScoreArgs) -> Result<String> {
@@ -78,11 +167,12 @@ fn text(args: &ScoreArgs) -> Result<String> {
     Ok(text.trim_end_matches(['\n', '\r']).to_string())
 }
 
-fn show(args: &ScoreArgs, estimate: &Estimate, text: &str) -> Result<()> {
+fn show(args: &ScoreArgs, estimator: Estimator, estimate: &Estimate, text: &str) -> Result<()> {
     let bits_per_byte = (!text.is_empty()).then(|| estimate.bits_per_byte(text.len()));
     if args.json {
         return json_output::say(&json!({
             "model": args.model,
+            "estimator": estimator.name(),
             "kind": estimate.kind,
             "nats": estimate.nats,
             "standard_error": estimate.standard_error,
@@ -92,18 +182,18 @@ fn show(args: &ScoreArgs, estimate: &Estimate, text: &str) -> Result<()> {
             "perplexity": estimate.perplexity(),
             "bits_per_byte": bits_per_byte,
             "nfe": estimate.nfe,
-            "samples": args.samples,
-            "block_length": args.block_length,
-            "seed": args.seed,
         }));
     }
     let kind = match estimate.kind {
         Kind::Exact => "exact",
         Kind::Bound => "bound (-log p is at most this)",
+        Kind::OneOrder => "one order of writing, exact (not the bound, and not to be ranked with it)",
     };
+    let error = estimate.standard_error.map_or("unknown".to_string(), |error| format!("{error:.3}"));
     Ok(plain::say(&plain::pairs(&[
+        ("estimator", estimator.name()),
         ("kind", kind.to_string()),
-        ("nats", format!("{:.3} ± {:.3}", estimate.nats, estimate.standard_error)),
+        ("nats", format!("{:.3} ± {error}", estimate.nats)),
         ("tokens", format!("{}{}", estimate.tokens, if args.no_end { "" } else { " (with the end)" })),
         ("nats/token", format!("{:.4}", estimate.nats_per_token())),
         ("perplexity", format!("{:.3}", estimate.perplexity())),

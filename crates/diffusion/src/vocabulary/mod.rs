@@ -1,11 +1,13 @@
 //! The pass over the vocabulary: from V logits to the little that samplers and constraints need.
 
+mod bound;
 mod classes;
 mod filter;
 mod race;
 mod reduce;
 mod row;
 
+pub use bound::{BoundTerms, NoisedCell, bound_terms};
 pub use classes::{ClassStat, class_stats};
 pub use race::Draw;
 pub use reduce::{log_probability, reduce};

@@ -1,4 +1,4 @@
-//! A measured likelihood: value, standard error, cost, and whether it is exact.
+//! A measured likelihood: value, standard error, cost, and what it is.
 
 use serde::Serialize;
 
@@ -10,6 +10,9 @@ pub enum Kind {
     Exact,
     /// An upper bound of -log p; never to be ranked against an exact value as if it were one.
     Bound,
+    /// -log of what the model gives to the text in one order of writing: an exact likelihood, but of another model than
+    /// the one that the bound is about. Never to be ranked with bounds.
+    OneOrder,
 }
 
 /// -log p of a text, or a bound of it.
@@ -17,8 +20,8 @@ pub enum Kind {
 pub struct Estimate {
     /// The value in nats, over all tokens.
     pub nats: f64,
-    /// The standard error of the value in nats; 0 where nothing is drawn.
-    pub standard_error: f64,
+    /// The standard error of the value in nats: 0 where nothing is drawn, none where it cannot be known from the draws.
+    pub standard_error: Option<f64>,
     /// Tokens scored.
     pub tokens: usize,
     /// Forward passes spent.

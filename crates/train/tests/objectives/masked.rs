@@ -15,7 +15,7 @@ fn the_mean_loss_is_the_bound_over_all_subsets() {
     assert!((expected - facade).abs() < 1e-9);
     let estimate = BoundConfig { samples: 400, ..BoundConfig::default() };
     let estimate = block_bound(&tiny.denoiser, &[], &tokens, &estimate).unwrap();
-    assert_within((estimate.nats, estimate.standard_error), expected, "the facade's estimate");
+    assert_within((estimate.nats, estimate.standard_error.unwrap()), expected, "the facade's estimate");
     let rows = Rows { tokens: &tokens, scored: &[true; 5], length: 5 };
     let alone = tiny.mean_nats(&Masked, &rows, 1500);
     assert_within(alone, expected, "one row");
