@@ -30,7 +30,7 @@ impl Bans {
             transform
         };
         // What is neither text nor noise: the mask, also where a process of uniform draws leaves it out.
-        let mask = info.mask.or(noise.alphabet().and_then(|alphabet| alphabet.without));
+        let mask = info.mask.or(noise.not_text());
         let plain = with(transform, mask.as_slice());
         let inner = with(&plain, &info.end);
         let banned = &sequence.first_banned;

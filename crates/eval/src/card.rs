@@ -43,15 +43,18 @@ fn write_card(out: &mut String, report: &Report, text: &CardText) -> std::fmt::R
          error over groups of rows.\n"
     )?;
     let judge = format!("Kneser-Ney {}-gram", report.judge_order);
-    writeln!(out, "| text | bytes | this model (bound) | autoregressive twin | {judge} |\n|---|---|---|---|---|")?;
+    let all = report.domains.iter().find(|domain| domain.domain == "all");
+    let kind = if all.is_none_or(|all| all.model.bound) { "bound" } else { "exact" };
+    writeln!(out, "| text | bytes | this model ({kind}) | autoregressive twin | {judge} |\n|---|---|---|---|---|")?;
     for domain in &report.domains {
         let twin = domain.twin.map_or("-".to_string(), value);
         let (name, bytes, model) = (&domain.domain, domain.bytes, value(domain.model));
         writeln!(out, "| {name} | {bytes} | {model} | {twin} | {:.3} |", domain.judge)?;
     }
-    if let Some(all) = report.domains.iter().find(|domain| domain.domain == "all") {
+    if let Some(all) = all {
         let verdict = if all.model.value < all.judge { "below" } else { "NOT below" };
-        writeln!(out, "\nOver all held-out text the model's bound is {verdict} the {judge} model.")?;
+        let value = if all.model.bound { "bound" } else { "value" };
+        writeln!(out, "\nOver all held-out text the model's {value} is {verdict} the {judge} model.")?;
     }
     if let Some(curve) = &text.curve {
         writeln!(out, "\n![held-out bits per byte over the training]({curve})")?;

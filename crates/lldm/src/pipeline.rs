@@ -1,7 +1,5 @@
 //! A model, its tokenizer and a sampler, joined: from a prompt to a text.
 
-use lldm_diffusion::noise::Masked;
-use lldm_diffusion::schedule::Linear;
 use lldm_diffusion::stop::EndOfText;
 use lldm_diffusion::{
     Constraint, EndRule, Error as DiffusionError, GenerateConfig, Guidance, LogitTransform, Observer, Parts, Sequence,
@@ -267,11 +265,10 @@ impl Setup<'_> {
         let model = self.model;
         let sampler = settings.build_sampler()?;
         let info = model.denoiser.info();
-        let noise = Masked { schedule: Linear, mask: info.mask.unwrap_or_default() };
         let stop = EndOfText { end: info.end.clone() };
         let parts = Parts {
             denoiser: model.denoiser.as_ref(),
-            noise: &noise,
+            noise: model.noise.as_ref(),
             sampler: sampler.as_ref(),
             stop: &stop,
             guidance: self.guidance,

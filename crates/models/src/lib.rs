@@ -6,12 +6,14 @@
 pub mod error;
 pub mod load;
 pub mod nn;
+pub mod process;
 pub mod registry;
 pub mod trunk;
 pub mod trunk_denoiser;
 
 pub use error::{Error, Result};
 pub use load::{LoadedModel, Tokenizer, load};
+pub use process::{Answers, NoiseConfig};
 pub use registry::Defaults;
 pub use trunk::{Attention, Trunk, TrunkConfig};
 pub use trunk_denoiser::TrunkDenoiser;

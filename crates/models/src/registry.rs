@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use lldm_diffusion::{Compat, EndRule};
 
-use crate::trunk::Attention;
+use crate::trunk::{Attention, TrunkConfig};
 
 /// The settings that a checkpoint asks for: `generation_config.json`, else the family's defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,13 +46,15 @@ pub struct Defaults {
     pub compat: Option<Compat>,
 }
 
-/// What a trunk's paper asks for, by its attention.
-pub fn trunk_defaults(attention: Attention, block_length: Option<usize>) -> Defaults {
-    let (sampler, canvas_length) = match attention {
+/// What a trunk's paper asks for, by its attention and its noise.
+pub fn trunk_defaults(config: &TrunkConfig) -> Defaults {
+    let (masked, canvas_length) = match config.attention {
         Attention::Full => ("low_confidence", None),
-        Attention::BlockCausal => ("first_hitting", block_length),
+        Attention::BlockCausal => ("first_hitting", config.block_length),
         Attention::Causal => ("left_to_right", Some(1)),
     };
+    // Only the posterior of the noise itself may change a token that is written.
+    let sampler = if config.noise.name == "masked" { masked } else { "ancestral" };
     Defaults { sampler: Some(sampler.to_string()), canvas_length, block_length: canvas_length, ..Defaults::default() }
 }
 

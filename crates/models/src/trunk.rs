@@ -4,15 +4,20 @@
 //! causal or block-causal. Families that know their time add an embedding of t to every cell. Tensors carry Qwen3's
 //! names.
 
+use std::fmt;
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use lldm_diffusion::Token;
+use lldm_diffusion::noise::registry::Space;
+use lldm_diffusion::{Noise, Token};
 
 use crate::error::{Error, Result};
 use crate::nn::{
     DecoderBlock, DecoderBlockConfig, Embedding, Init, KvCache, Linear, RmsNorm, Rope, Visibility, Weights,
 };
+use crate::process::{Answers, NoiseConfig};
 
 /// The `model_type` in config.json.
 pub const MODEL_TYPE: &str = "lldm_trunk";
@@ -21,7 +26,7 @@ pub const MODEL_TYPE: &str = "lldm_trunk";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Attention {
-    /// All of them: masked diffusion.
+    /// All of them: diffusion of the whole canvas.
     Full,
     /// Those to its left and itself: autoregressive.
     Causal,
@@ -71,12 +76,19 @@ pub struct TrunkConfig {
     /// is the end token: what follows it is the beginning of a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bos_token_id: Option<Token>,
+    /// What the text was noised by in training; masked noise on the linear schedule where nothing is said.
+    #[serde(default, skip_serializing_if = "NoiseConfig::is_default")]
+    pub noise: NoiseConfig,
+    /// What the outputs are; logits of the clean token where nothing is said.
+    #[serde(default, skip_serializing_if = "Answers::is_default")]
+    pub answers: Answers,
 }
 
 /// The network.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Trunk {
     config: TrunkConfig,
+    noise: Arc<dyn Noise>,
     embedding: Embedding,
     time: Option<TimeEmbedding>,
     blocks: Vec<DecoderBlock>,
@@ -94,7 +106,9 @@ struct TimeEmbedding {
 impl Trunk {
     /// Builds the network from its parameters.
     pub fn new(config: &TrunkConfig, weights: &mut dyn Weights) -> Result<Self> {
+        let config = &TrunkConfig { noise: config.noise.resolved()?, ..config.clone() };
         config.check()?;
+        let noise = config.noise.build(config.space())?;
         let block = DecoderBlockConfig {
             width: config.hidden_size,
             heads: config.num_attention_heads,
@@ -108,6 +122,7 @@ impl Trunk {
         let time = config.time_input.then(|| TimeEmbedding::new(weights, config.hidden_size)).transpose()?;
         Ok(Self {
             config: config.clone(),
+            noise: noise.into(),
             embedding: Embedding::new(weights, "model.embed_tokens", config.vocab_size, config.hidden_size)?,
             time,
             blocks,
@@ -120,8 +135,13 @@ impl Trunk {
         &self.config
     }
 
+    /// The process that noised its training text.
+    pub fn noise(&self) -> &dyn Noise {
+        self.noise.as_ref()
+    }
+
     /// The final hidden vectors of B rows of L tokens: [B * L, D]. `positions` holds the L positions of a row, `times`
-    /// the B times for a trunk with time input.
+    /// the B times for a trunk with time input, or B * L times where the cells of a row differ.
     pub fn hidden(
         &self,
         tokens: &[Token],
@@ -137,10 +157,11 @@ impl Trunk {
         let mut x = self.embedding.forward(&Tensor::new(tokens, device)?)?;
         if let Some(embedding) = &self.time {
             let times = times.unwrap_or(&[]);
-            if times.len() != batch {
-                return Err(Error::format("time input", format!("{} times for {batch} rows", times.len())));
-            }
-            x = embedding.add(&x, times)?;
+            x = match times.len() {
+                count if count == batch => embedding.add(&x, times)?,
+                count if count == tokens.len() => embedding.add_each(&x, times)?,
+                count => return Err(Error::format("time input", format!("{count} times for {batch} rows"))),
+            };
         }
         for (layer, block) in self.blocks.iter().enumerate() {
             let cache = cache.as_mut().map(|(cache, store)| (&mut cache.layers[layer], *store));
@@ -158,7 +179,18 @@ impl Trunk {
     }
 }
 
+impl fmt::Debug for Trunk {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Trunk").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 impl TrunkConfig {
+    /// The vocabulary that the noise works on.
+    pub fn space(&self) -> Space {
+        Space { vocabulary: self.vocab_size, mask: Some(self.mask_token_id) }
+    }
+
     /// How the tokens of a row see one another when `cached` tokens stand before them.
     pub fn visibility(&self, cached: usize) -> Visibility {
         match self.attention {
@@ -218,6 +250,26 @@ impl TimeEmbedding {
 
     /// Adds the embedding of each row's time to its L vectors.
     fn add(&self, x: &Tensor, times: &[f64]) -> Result<Tensor> {
+        let embedded = self.embed(times)?.reshape((times.len(), 1, self.width))?;
+        let rows = x.reshape((times.len(), x.dim(0)? / times.len(), self.width))?;
+        Ok(rows.broadcast_add(&embedded)?.reshape(x.shape())?)
+    }
+
+    /// Adds the embedding of each vector's own time; stretches of the same time are embedded once.
+    fn add_each(&self, x: &Tensor, times: &[f64]) -> Result<Tensor> {
+        let mut distinct: Vec<f64> = Vec::new();
+        let mut which = Vec::with_capacity(times.len());
+        for time in times {
+            if distinct.last() != Some(time) {
+                distinct.push(*time);
+            }
+            which.push(distinct.len() as u32 - 1);
+        }
+        Ok((x + self.embed(&distinct)?.index_select(&Tensor::new(which, x.device())?, 0)?)?)
+    }
+
+    /// The embeddings of N times: [N, D].
+    fn embed(&self, times: &[f64]) -> Result<Tensor> {
         let half = self.width / 2;
         let angle = |t: f64, i: usize| 1000.0 * t * (-(i as f64) / half as f64 * 10_000f64.ln()).exp();
         let waves: Vec<f32> = times
@@ -228,10 +280,7 @@ impl TimeEmbedding {
             })
             .collect();
         let waves = Tensor::from_vec(waves, (times.len(), self.width), &Device::Cpu)?;
-        let inner = self.first.forward(&waves)?.silu()?;
-        let embedded = self.second.forward(&inner)?.reshape((times.len(), 1, self.width))?;
-        let rows = x.reshape((times.len(), x.dim(0)? / times.len(), self.width))?;
-        Ok(rows.broadcast_add(&embedded)?.reshape(x.shape())?)
+        self.second.forward(&self.first.forward(&waves)?.silu()?)
     }
 }
 

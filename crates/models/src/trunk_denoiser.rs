@@ -3,6 +3,8 @@
 //! * full: prefix and canvas go through the network together at each step; nothing is cached.
 //! * block-causal: whole blocks of the context are cached; a canvas ends where a block ends.
 //! * causal: the canvas is one cell; the row of the last context token predicts it and is cached on the way.
+//!
+//! Scores become logits of the clean token here; nobody above sees a score.
 
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use lldm_diffusion::{Condition, Context, Denoiser, DenoiserInfo, Logits, Predict
 
 use crate::error::{Result, into_diffusion};
 use crate::nn::KvCache;
+use crate::process::Answers;
 use crate::trunk::{Attention, Trunk};
 
 /// What the trunk keeps in a context.
@@ -33,16 +36,17 @@ impl TrunkDenoiser {
     /// Wraps a trunk.
     pub fn new(trunk: Arc<Trunk>) -> Self {
         let config = trunk.config();
+        let timed = config.time_input || config.answers.depends_on_time(trunk.noise());
         let info = DenoiserInfo {
             vocabulary: config.vocab_size,
-            mask: Some(config.mask_token_id),
+            mask: trunk.noise().mask(),
             end: vec![config.eos_token_id],
             max_length: config.max_position_embeddings - usize::from(config.bos_token_id.is_some()),
             canvas_length: (config.attention == Attention::Causal).then_some(1),
             canvas_grid: config.block_length,
-            time_dependent: config.time_input,
+            time_dependent: timed,
             self_conditioned: false,
-            weighs_held: false,
+            weighs_held: config.answers == Answers::Posterior,
         };
         Self { trunk, info }
     }
@@ -99,6 +103,10 @@ impl TrunkDenoiser {
             let message = "cannot hide its prefix: guidance needs a model with full attention".to_string();
             return Err(lldm_diffusion::Error::Denoiser { message }.into());
         }
+        if input.condition == Condition::Hidden && self.info.mask.is_none() {
+            let message = "cannot hide its prefix: its noise has no mask to hide it behind".to_string();
+            return Err(lldm_diffusion::Error::Denoiser { message }.into());
+        }
         let hidden = match config.attention {
             Attention::Full => {
                 let hide = input.condition == Condition::Hidden;
@@ -129,8 +137,26 @@ impl TrunkDenoiser {
             }
         };
         let hidden = hidden.narrow(0, hidden.dim(0)? - canvas.len(), canvas.len())?;
-        let values = self.trunk.logits(&hidden)?.flatten_all()?.to_vec1::<f32>()?;
+        let mut values = self.trunk.logits(&hidden)?.flatten_all()?.to_vec1::<f32>()?;
+        for (outputs, held) in values.chunks_exact_mut(config.vocab_size).zip(canvas) {
+            self.answer(outputs, *held, input.time);
+        }
         Ok(Logits::new(values, config.vocab_size)?)
+    }
+
+    /// Turns a cell's outputs into the answer of the contract. Nothing is done to plain logits under masked noise; where
+    /// nothing marks noise, the mask is not an answer, whether or not the loop bans it.
+    fn answer(&self, outputs: &mut [f32], held: Token, time: f64) {
+        let (noise, answers) = (self.trunk.noise(), self.trunk.config().answers);
+        if answers.depends_on_time(noise) {
+            let mut wide: Vec<f64> = outputs.iter().map(|output| f64::from(*output)).collect();
+            answers.plug_in(&mut wide, held, noise, time);
+            outputs.iter_mut().zip(wide).for_each(|(output, wide)| *output = wide as f32);
+        } else if noise.alphabet().is_some()
+            && let Some(output) = noise.not_text().and_then(|token| outputs.get_mut(token as usize))
+        {
+            *output = f32::NEG_INFINITY;
+        }
     }
 }
 

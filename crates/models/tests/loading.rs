@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use lldm_diffusion::{Condition, EndRule, State, StepInput};
 use lldm_models::load::{CONFIG, GENERATION_CONFIG, TOKENIZER, WEIGHTS};
 use lldm_models::nn::{Init, Loaded, Precision, Visibility, Weights};
-use lldm_models::{Attention, LoadedModel, Trunk, TrunkConfig, load};
+use lldm_models::{Answers, Attention, LoadedModel, NoiseConfig, Trunk, TrunkConfig, load};
 use tempfile::TempDir;
 use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::{AddedToken, Tokenizer};
@@ -48,6 +48,8 @@ fn config() -> TrunkConfig {
         eos_token_id: WORDS as u32 + 1,
         pad_token_id: WORDS as u32 + 2,
         bos_token_id: None,
+        noise: NoiseConfig::default(),
+        answers: Answers::Clean,
     }
 }
 

@@ -1,15 +1,19 @@
-//! Bits per byte of held-out text under a finished model, with the objective that it was trained for.
+//! Bits per byte of held-out text under a model: its likelihood, or the bound of its noise with all of its terms. What a
+//! model was trained by does not matter, and no other loss is ever given in bits per byte.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use lldm_diffusion::rng::Rng;
-use lldm_models::{Attention, Trunk};
+use lldm_models::{Answers, Attention, Trunk, TrunkConfig};
 
 use crate::data::{Batch, Batches, BatchesConfig, Layout, TokenSet};
-use crate::error::{Error, Result};
-use crate::objective::{self, Objective, Rows};
+use crate::error::Result;
+use crate::objective::{
+    Autoregressive, Block, BlockConfig, Elbo, Masked, Measures, Objective, Rows, ScoreEntropy, ScoreEntropyConfig,
+    ScoreNoise,
+};
 
 /// Rows that are measured together; the standard error is taken over such groups.
 const GROUP: usize = 4;
@@ -44,14 +48,24 @@ pub struct Measured {
     pub bound: bool,
 }
 
-/// The objective that fits a trunk's attention.
-pub fn fitting_objective(trunk: &Trunk) -> Result<Box<dyn Objective>> {
-    let (name, block_length) = match trunk.config().attention {
-        Attention::Full => ("masked", None),
-        Attention::BlockCausal => ("block", trunk.config().block_length),
-        Attention::Causal => ("autoregressive", None),
-    };
-    objective::by_name(name, block_length).ok_or_else(|| Error::recipe("objective", format!("there is no `{name}`")))
+/// The objective that measures a trunk: it is exact, or a bound.
+pub fn fitting_objective(trunk: &Trunk) -> Box<dyn Objective> {
+    let config = trunk.config();
+    match (config.attention, config.answers, trunk.noise().name()) {
+        (Attention::Causal, ..) => Box::new(Autoregressive),
+        (_, Answers::Score, name) => {
+            let noise = if name == "uniform" { ScoreNoise::Uniform } else { ScoreNoise::Absorbing };
+            Box::new(ScoreEntropy(ScoreEntropyConfig { noise, schedule: schedule(config) }))
+        }
+        // Under masked noise every schedule has the same bound, and nothing is known of a token that is noised.
+        (Attention::Full, _, "masked") => Box::new(Masked),
+        (Attention::BlockCausal, _, "masked") => Box::new(Block(BlockConfig { block_length: block_length(config) })),
+        (attention, answers, _) => Box::new(Elbo {
+            noise: config.noise.clone(),
+            answers,
+            block_length: (attention == Attention::BlockCausal).then(|| block_length(config)),
+        }),
+    }
 }
 
 /// The first rows of a set, in groups: what every measurement of it looks at.
@@ -68,8 +82,9 @@ pub fn rows(set: &Arc<TokenSet>, config: &MeasureConfig) -> Result<impl Iterator
 
 /// Measures the first rows of a set.
 pub fn measure(trunk: &Trunk, set: &Arc<TokenSet>, config: &MeasureConfig) -> Result<Measured> {
-    let objective = fitting_objective(trunk)?;
-    let draws = if objective.is_bound() { config.draws.max(1) } else { 1 };
+    let objective = fitting_objective(trunk);
+    let exact = objective.measures() == Measures::Exact;
+    let draws = if exact { 1 } else { config.draws.max(1) };
     let mut parts = Vec::new();
     let mut tokens_scored = 0;
     for batch in rows(set, config)? {
@@ -77,8 +92,9 @@ pub fn measure(trunk: &Trunk, set: &Arc<TokenSet>, config: &MeasureConfig) -> Re
         let view = Rows { tokens: &tokens, scored: &scored, length: batch.length() };
         let mut nats = 0.0;
         for draw in 0..draws {
-            let rng = Rng::new(config.seed, 3).at(batch.index, draw);
-            nats += objective.loss(trunk, &view, &rng)?.nats / draws as f64;
+            let rng = |stream| Rng::new(config.seed, stream).at(batch.index, draw);
+            let whole = objective.loss(trunk, &view, &rng(3))?.nats + objective.remainder(trunk, &view, &rng(4))?;
+            nats += whole / draws as f64;
         }
         parts.push((nats, batch.scored_bytes() as f64));
         tokens_scored += batch.scored_tokens();
@@ -95,6 +111,14 @@ pub fn measure(trunk: &Trunk, set: &Arc<TokenSet>, config: &MeasureConfig) -> Re
         nats,
         tokens: tokens_scored,
         bytes: bytes as usize,
-        bound: objective.is_bound(),
+        bound: !exact,
     })
+}
+
+fn block_length(config: &TrunkConfig) -> usize {
+    config.block_length.unwrap_or(1)
+}
+
+fn schedule(config: &TrunkConfig) -> String {
+    config.noise.parameters.get("schedule").and_then(|name| name.as_str()).unwrap_or("linear").to_string()
 }

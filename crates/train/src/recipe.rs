@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use lldm_models::Attention;
 use lldm_models::nn::Precision;
 use lldm_models::registry::Defaults;
 
@@ -92,15 +92,14 @@ pub struct ModelConfig {
     pub time_input: bool,
 }
 
-/// The objective.
+/// The objective: a name in [`objective::registry`], and its parameters beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ObjectiveConfig {
-    /// `masked`, `block` or `autoregressive`.
+    /// The name.
     pub name: String,
-    /// Cells of a block, for `block`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub block_length: Option<usize>,
+    /// The parameters; a recipe that was read holds all of them.
+    #[serde(flatten)]
+    pub parameters: Map<String, Value>,
 }
 
 /// The course of the training.
@@ -158,7 +157,10 @@ impl Recipe {
             let value = value.unwrap_or_else(|| toml::Value::String(item[key.len() + 1..].to_string()));
             set(&mut table, key, value)?;
         }
-        let recipe: Self = table.try_into().map_err(|error| Error::recipe(place, error))?;
+        let mut recipe: Self = table.try_into().map_err(|error| Error::recipe(place, error))?;
+        let ObjectiveConfig { name, parameters } = &mut recipe.objective;
+        *parameters = objective::registry::resolve(name, parameters)?;
+        *name = objective::registry::find(name)?.name.to_string();
         recipe.check(place)?;
         Ok(recipe)
     }
@@ -170,16 +172,12 @@ impl Recipe {
 
     /// The objective.
     pub fn objective(&self) -> Result<Box<dyn objective::Objective>> {
-        let ObjectiveConfig { name, block_length } = &self.objective;
-        objective::by_name(name, *block_length).ok_or_else(|| {
-            let known = "objectives are `masked`, `autoregressive`, and `block` with a block_length";
-            Error::recipe("objective", format!("`{name}` with block_length {block_length:?} is none; {known}"))
-        })
+        objective::registry::build(&self.objective.name, &self.objective.parameters)
     }
 
     fn check(&self, place: &str) -> Result<()> {
         let objective = self.objective()?;
-        if self.model.time_input && objective.attention() != Attention::Full {
+        if self.model.time_input && !objective.takes_time() {
             let message = format!("model.time_input is set, but `{}` trains without a time", objective.name());
             return Err(Error::recipe(place, message));
         }
@@ -300,11 +298,26 @@ mod tests {
     }
 
     #[test]
+    fn an_objective_is_saved_with_all_of_its_parameters() {
+        let overrides = ["objective.name=udlm".to_string()];
+        let recipe = Recipe::parse(SMALL, "small.toml", &overrides).expect("a recipe");
+        assert_eq!(
+            (recipe.objective.name.as_str(), &recipe.objective.parameters["schedule"]),
+            ("uniform", &"linear".into())
+        );
+        let text = recipe.to_toml().expect("TOML");
+        assert!(text.contains("schedule = \"linear\""), "{text}");
+        assert_eq!(Recipe::parse(&text, "again", &[]).expect("a recipe"), recipe);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         assert!(message(&["train.stepz=3"]).contains("unknown field `stepz`"));
         assert!(message(&["train.steps=0"]).contains("train.steps is 0"));
-        assert!(message(&["objective.name=masqued"]).contains("`masked`, `autoregressive`, and `block`"));
-        assert!(message(&["objective.name=block"]).contains("block_length None"));
+        assert!(message(&["objective.name=masqued"]).contains("did you mean `masked`?"));
+        assert!(message(&["objective.block_length=4"]).contains("there is no parameter `block_length`; it takes none"));
+        let weighting = message(&["objective.name=gidd", "objective.weighting=elbow"]);
+        assert!(weighting.contains("must be one of elbo, clip, dynamic"), "{weighting}");
         assert!(message(&["steps"]).contains("key.path=value"));
         assert!(message(&["train.steps.x=1"]).contains("`steps` is a value"));
         let timed = ["objective.name=autoregressive", "model.time_input=true"];

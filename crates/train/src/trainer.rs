@@ -20,7 +20,8 @@ use crate::data::{Batch, Batches, BatchesConfig, END, Layout, MASK, PAD, Places,
 use crate::dataset::Dataset;
 use crate::ema::Ema;
 use crate::error::{Error, Result};
-use crate::objective::{Objective, Rows};
+use crate::measure::fitting_objective;
+use crate::objective::{Measures, Objective, Rows};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::recipe::Recipe;
@@ -50,6 +51,8 @@ pub struct Outcome {
     pub model: PathBuf,
     /// Bits per byte of the held-out rows that were looked at.
     pub held_out_bits_per_byte: f64,
+    /// Whether that is an upper bound of the true value, or the value.
+    pub bound: bool,
     /// The number of parameters.
     pub parameters: usize,
     /// Tokens trained on.
@@ -156,7 +159,13 @@ impl Trainer {
         let averaged = self.ema.tensors(&self.parameters)?.into_iter().collect();
         checkpoint::write_model(&model, &self.files(), &averaged, DType::BF16)?;
         let held_out_bits_per_byte = last.map_or_else(|| self.evaluate(), Ok)?;
-        Ok(Outcome { model, held_out_bits_per_byte, parameters: self.parameters(), tokens: self.progress.tokens })
+        Ok(Outcome {
+            model,
+            held_out_bits_per_byte,
+            bound: fitting_objective(&self.trunk).measures() == Measures::Bound,
+            parameters: self.parameters(),
+            tokens: self.progress.tokens,
+        })
     }
 
     /// One update; the loss in nats per scored token, and the gradient's norm.
@@ -186,16 +195,18 @@ impl Trainer {
         Ok((value, norm))
     }
 
-    /// Bits per byte of the first held-out rows under the averaged parameters; the same draws at each look.
+    /// Bits per byte of the first held-out rows under the averaged parameters, by the objective that measures such a model; the
+    /// same draws at each look.
     fn evaluate(&self) -> Result<f64> {
         let averaged: HashMap<_, _> = self.ema.tensors(&self.parameters)?.into_iter().collect();
         let trunk = Trunk::new(&self.config, &mut Loaded::new("averages", averaged, self.parameters.precision()))?;
+        let objective = fitting_objective(&trunk);
         let (mut nats, mut bytes, mut rows) = (0.0, 0usize, 0usize);
         for batch in self.batches(&self.dataset.held_out, 0, true)? {
             let (tokens, scored) = (batch.tokens(), batch.scored());
             let view = Rows { tokens: &tokens, scored: &scored, length: batch.length() };
-            let rng = Rng::new(self.recipe.train.seed, 2).at(batch.index, 0);
-            nats += self.objective.loss(&trunk, &view, &rng)?.nats;
+            let rng = |stream| Rng::new(self.recipe.train.seed, stream).at(batch.index, 0);
+            nats += objective.loss(&trunk, &view, &rng(2))?.nats + objective.remainder(&trunk, &view, &rng(5))?;
             bytes += batch.scored_bytes();
             rows += batch.rows();
             if rows >= self.recipe.train.evaluate_rows {
@@ -297,12 +308,14 @@ fn trunk_config(recipe: &Recipe, objective: &dyn Objective, vocabulary: usize) -
         rope_theta: 10_000.0,
         rms_norm_eps: 1e-6,
         attention: objective.attention(),
-        block_length: recipe.objective.block_length,
+        block_length: objective.block_length(),
         time_input: recipe.model.time_input,
         mask_token_id: MASK,
         eos_token_id: END,
         pad_token_id: PAD,
         bos_token_id: (objective.attention() == Attention::Full && recipe.data.layout == Layout::Packed).then_some(END),
+        noise: objective.noise(),
+        answers: objective.answers(),
     }
 }
 

@@ -146,7 +146,9 @@ fn write(args: &EvalArgs, recipe: &Recipe, report: &Report, metrics: &[Metrics])
         let point = |m: &Metrics| m.held_out_bits_per_byte.map(|bits| (m.tokens as f64 / 1e6, bits));
         metrics.iter().filter_map(point).collect()
     };
-    let mut curves = vec![Curve { name: "this model (bound)".to_string(), points: points(metrics) }];
+    let bound = report.domains.last().is_none_or(|all| all.model.bound);
+    let name = format!("this model ({})", if bound { "bound" } else { "exact" });
+    let mut curves = vec![Curve { name, points: points(metrics) }];
     if let Some(twin) = &args.twin {
         let points = points(&metrics_beside(twin)?);
         curves.push(Curve { name: "autoregressive twin".to_string(), points });

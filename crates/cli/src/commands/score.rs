@@ -9,10 +9,9 @@ use lldm::likelihood::{
     monte_carlo_bound,
 };
 use lldm::models::{self, LoadedModel};
-use lldm_diffusion::noise::Masked;
-use lldm_diffusion::schedule::Linear;
-use lldm_diffusion::{DenoiserInfo, Noise, Token};
-use serde_json::json;
+use lldm_diffusion::Token;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::render::{json as json_output, plain};
 
@@ -86,57 +85,93 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     if length > limit {
         bail!("prompt and text have {length} tokens, but the model sees at most {limit}: score a shorter text");
     }
-    let estimator = args.resolve(info);
-    args.check(estimator)?;
-    let estimate = args.measure(estimator, &model, &prefix, &tokens)?;
+    let estimator = args.resolve(&model)?;
+    let settings = args.settings(estimator, &model)?;
+    let estimate = settings.measure(estimator, &model, &prefix, &tokens)?;
     if !estimate.nats.is_finite() {
         bail!("the model holds this text for impossible: are all of its words in the model's vocabulary?");
     }
-    show(args, estimator, &estimate, &text)
+    show(args, estimator, &settings, &estimate, &text)
 }
 
 impl ScoreArgs {
-    fn resolve(&self, info: &DenoiserInfo) -> Estimator {
+    /// The estimator for a model, or why the one asked for does not fit it.
+    fn resolve(&self, model: &LoadedModel) -> Result<Estimator> {
+        let marked = model.noise.alphabet().is_none();
+        let causal = is_causal(model);
         match self.estimator {
-            Estimator::Auto if info.mask.is_none() => Estimator::MonteCarlo,
-            Estimator::Auto => Estimator::Bound,
-            other => other,
-        }
-    }
-
-    /// Refuses flags that the estimator has no use for.
-    fn check(&self, estimator: Estimator) -> Result<()> {
-        let draws = matches!(estimator, Estimator::Bound | Estimator::MonteCarlo);
-        let flags = [
-            ("--samples", self.samples.is_some(), draws),
-            ("--subsets", self.subsets.is_some(), estimator == Estimator::Enumeration),
-            ("--block-length", self.block_length.is_some(), estimator != Estimator::Chain),
-            ("--seed", self.seed.is_some(), estimator != Estimator::Chain),
-        ];
-        match flags.iter().find(|(_, given, acts)| *given && !acts) {
-            Some((flag, ..)) => {
-                bail!("{flag} does nothing with --estimator {}: leave it out", estimator.name())
+            Estimator::Auto if !marked => Ok(Estimator::MonteCarlo),
+            Estimator::Auto => Ok(Estimator::Bound),
+            Estimator::Bound | Estimator::Enumeration | Estimator::Chain if !marked => {
+                let (name, noise) = (self.estimator.name(), model.noise.name());
+                bail!("--estimator {name} is for masked noise, but the model's noise is {noise}: take monte-carlo")
             }
-            None => Ok(()),
+            Estimator::MonteCarlo | Estimator::Enumeration | Estimator::Chain if causal => {
+                bail!("the likelihood of an autoregressive model is exact: take --estimator auto")
+            }
+            other => Ok(other),
         }
     }
 
+    /// The settings that act, by flag, with their values. A flag without use is refused.
+    fn settings(&self, estimator: Estimator, model: &LoadedModel) -> Result<Settings> {
+        let causal = is_causal(model);
+        let drawn = !causal && estimator != Estimator::Chain;
+        let blocks = drawn && model.denoiser.info().canvas_length.is_none();
+        let samples = match estimator {
+            Estimator::Bound if !causal => Some(BoundConfig::default().samples),
+            Estimator::MonteCarlo => Some(MonteCarloConfig::default().samples),
+            _ => None,
+        };
+        let subsets = (estimator == Estimator::Enumeration).then(|| EnumerationConfig::default().subsets);
+        let acts = [
+            ("--samples", self.samples.is_some(), samples.is_some()),
+            ("--subsets", self.subsets.is_some(), subsets.is_some()),
+            ("--block-length", self.block_length.is_some(), blocks),
+            ("--seed", self.seed.is_some(), drawn),
+        ];
+        if let Some((flag, ..)) = acts.iter().find(|(_, given, acts)| *given && !acts) {
+            let what = if causal { "this model".to_string() } else { format!("--estimator {}", estimator.name()) };
+            bail!("{flag} does nothing with {what}: leave it out");
+        }
+        Ok(Settings {
+            samples: samples.map(|default| self.samples.unwrap_or(default)),
+            subsets: subsets.map(|default| self.subsets.unwrap_or(default)),
+            block_length: blocks.then(|| self.block_length.unwrap_or(0)),
+            seed: drawn.then(|| self.seed.unwrap_or(0)),
+        })
+    }
+}
+
+/// What decides a measurement.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Settings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    samples: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subsets: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_length: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+}
+
+impl Settings {
     fn measure(&self, estimator: Estimator, model: &LoadedModel, prefix: &[Token], text: &[Token]) -> Result<Estimate> {
         let denoiser = model.denoiser.as_ref();
         let (block_length, seed) = (self.block_length.unwrap_or(0), self.seed.unwrap_or(0));
+        let samples = self.samples.unwrap_or(1);
         Ok(match estimator {
             Estimator::Auto | Estimator::Bound => {
-                let samples = self.samples.unwrap_or(BoundConfig::default().samples);
                 block_bound(denoiser, prefix, text, &BoundConfig { block_length, samples, seed })?
             }
             Estimator::Enumeration => {
-                let subsets = self.subsets.unwrap_or(EnumerationConfig::default().subsets);
+                let subsets = self.subsets.unwrap_or(1);
                 enumerated_bound(denoiser, prefix, text, &EnumerationConfig { block_length, subsets, seed })?
             }
             Estimator::MonteCarlo => {
-                let samples = self.samples.unwrap_or(MonteCarloConfig::default().samples);
                 let config = MonteCarloConfig { block_length, samples, seed };
-                monte_carlo_bound(denoiser, noise_of(model).as_ref(), prefix, text, &config)?
+                monte_carlo_bound(denoiser, model.noise.as_ref(), prefix, text, &config)?
             }
             Estimator::Chain => left_to_right(denoiser, prefix, text)?,
         })
@@ -147,11 +182,6 @@ impl Estimator {
     fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
     }
-}
-
-/// The forward process that the model was trained for.
-fn noise_of(model: &LoadedModel) -> Box<dyn Noise> {
-    Box::new(Masked { schedule: Linear, mask: model.denoiser.info().mask.unwrap_or_default() })
 }
 
 fn text(args: &ScoreArgs) -> Result<String> {
@@ -167,10 +197,15 @@ fn text(args: &ScoreArgs) -> Result<String> {
     Ok(text.trim_end_matches(['\n', '\r']).to_string())
 }
 
-fn show(args: &ScoreArgs, estimator: Estimator, estimate: &Estimate, text: &str) -> Result<()> {
+/// Whether the model writes one cell after another, so that its likelihood is exact.
+fn is_causal(model: &LoadedModel) -> bool {
+    model.denoiser.info().canvas_length == Some(1)
+}
+
+fn show(args: &ScoreArgs, estimator: Estimator, settings: &Settings, estimate: &Estimate, text: &str) -> Result<()> {
     let bits_per_byte = (!text.is_empty()).then(|| estimate.bits_per_byte(text.len()));
     if args.json {
-        return json_output::say(&json!({
+        let mut value = json!({
             "model": args.model,
             "estimator": estimator.name(),
             "kind": estimate.kind,
@@ -182,7 +217,11 @@ fn show(args: &ScoreArgs, estimator: Estimator, estimate: &Estimate, text: &str)
             "perplexity": estimate.perplexity(),
             "bits_per_byte": bits_per_byte,
             "nfe": estimate.nfe,
-        }));
+        });
+        if let (Value::Object(value), Value::Object(settings)) = (&mut value, json!(settings)) {
+            value.extend(settings);
+        }
+        return json_output::say(&value);
     }
     let kind = match estimate.kind {
         Kind::Exact => "exact",

@@ -36,7 +36,6 @@ struct Progress {
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let recipe = bundled::recipe(&args.recipe, &args.overrides)?;
     let steps = recipe.train.steps;
-    let bound = if recipe.objective()?.is_bound() { "bound" } else { "exact" };
     let mut progress = Progress::new(steps);
     progress.note(&format!("{}: reading the data", recipe.name));
     let trained = Trainer::new(recipe, &Places::from_env()?, args.resume).and_then(|mut trainer| {
@@ -58,11 +57,12 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         error => error.into(),
     })?;
     Ok(plain::say(&format!(
-        "{}: {} parameters, {} tokens, held-out {:.4} bits/byte ({bound})",
+        "{}: {} parameters, {} tokens, held-out {:.4} bits/byte ({})",
         outcome.model.display(),
         plain::grouped(outcome.parameters),
         plain::grouped(usize::try_from(outcome.tokens)?),
-        outcome.held_out_bits_per_byte
+        outcome.held_out_bits_per_byte,
+        if outcome.bound { "bound" } else { "exact" },
     ))?)
 }
 

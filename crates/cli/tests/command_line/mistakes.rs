@@ -163,7 +163,7 @@ fn broken_models() {
     change("other-sizes", "config.json", &|text| text.replace("\"hidden_size\": 32", "\"hidden_size\": 64"));
     change("no-family", "config.json", &|text| text.replace("lldm_trunk", "gpt9"));
     change("no-config", "config.json", &|text| text[..text.len() / 2].to_string());
-    change("no-sampler", "generation_config.json", &|text| text.replace("low_confidence", "low_confidense"));
+    change("no-sampler", "generation_config.json", &|text| text.replacen('{', "{\"sampler\": \"low_confidense\",", 1));
     for name in [
         "truncated",
         "empty",

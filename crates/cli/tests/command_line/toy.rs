@@ -172,6 +172,22 @@ fn the_toy_is_described_and_scored() {
     assert!((exact["nats"].as_f64().unwrap() - 12f64.ln()).abs() < 1e-4, "{exact}");
     assert_eq!((&exact["kind"], &exact["tokens"], &exact["nfe"]), (&"exact".into(), &5.into(), &5.into()));
     let bound = place.run_on(&format!("{text}\n"), &["score", "-m", "toy"]);
-    assert!(bound.stdout.starts_with("kind        bound"), "{bound:?}");
+    assert!(bound.stdout.starts_with("estimator   bound\nkind        bound"), "{bound:?}");
     assert!(bound.stdout.contains("tokens      6 (with the end)"), "{bound:?}");
+    // The toy knows its sentences' exact conditionals: every estimator finds the same likelihood.
+    for (estimator, kind, more) in [
+        ("enumeration", "bound", &["--subsets", "40"][..]),
+        ("monte-carlo", "bound", &["--samples", "400"]),
+        ("chain", "one_order", &[]),
+    ] {
+        let args = ["score", "-m", "toy", "--text", text, "--no-end", "--json", "--estimator", estimator];
+        let found: Value = serde_json::from_str(&place.good(&[&args[..], more].concat())).unwrap();
+        assert_eq!((&found["kind"], &found["estimator"]), (&kind.into(), &estimator.into()));
+        let within = 5.0 * found["standard_error"].as_f64().unwrap() + 0.01;
+        assert!((found["nats"].as_f64().unwrap() - 12f64.ln()).abs() < within, "{found}");
+    }
+    let refused = place.run(&["score", "-m", "toy", "--text", text, "--estimator", "chain", "--samples", "3"]);
+    assert!(refused.stderr.contains("--samples does nothing with --estimator chain"), "{refused:?}");
+    let one = place.good(&["score", "-m", "toy", "--text", text, "--samples", "1"]);
+    assert!(one.contains("± unknown"), "{one}");
 }

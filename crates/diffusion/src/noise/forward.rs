@@ -106,12 +106,47 @@ pub trait Noise: Send + Sync {
         mixture.probabilities(held, clean, self.mask(), self.alphabet())
     }
 
+    /// ln(q_t(held | held) / q_t(held | another clean token)): what a prediction that weighs the token held has added to its
+    /// logit. 0 where a held token tells nothing (the mask) or everything.
+    fn held_log_ratio(&self, held: Token, t: f64) -> f64 {
+        let now = self.marginal(t);
+        let share = self.alphabet().map_or(0.0, |alphabet| now.uniform * alphabet.share(held));
+        if share > 0.0 { (now.alpha / share).ln_1p() } else { 0.0 }
+    }
+
+    /// The token that no clean text holds: the mask, or the token that uniform draws leave out.
+    fn not_text(&self) -> Option<Token> {
+        self.mask().or_else(|| self.alphabet().and_then(|alphabet| alphabet.without))
+    }
+
+    /// The rate at which noise brings a cell to `z` at t, the same from every other token: n'_t(z) - (alpha' / alpha) n_t(z).
+    fn arrival_rate(&self, z: Token, t: f64) -> f64 {
+        let (now, slope) = (self.marginal(t), self.slope(t));
+        self.noise_at(slope, z) - slope.alpha / now.alpha * self.noise_at(now, z)
+    }
+
+    /// The reconstruction term of the bound for one cell, in nats: -ln p(x | z), the last step of the reverse process from t,
+    /// where the prediction gives the clean token exp(`log_clean`) and the token held `held_probability`.
+    fn reconstruction_nats(&self, clean: Token, held: Token, log_clean: f64, held_probability: f64, t: f64) -> f64 {
+        let step = self.reverse(held, held_probability, 0.0, t);
+        if held == clean { -(step.keep + step.draw * log_clean.exp()).ln() } else { -(step.draw.ln() + log_clean) }
+    }
+
+    /// The prior term of the bound for one cell over V entries, in nats: KL(q_t(. | x) || q_t(. | a uniform draw)), whatever x.
+    fn prior_nats(&self, vocabulary: usize, t: f64) -> f64 {
+        let now = self.marginal(t);
+        let count = (vocabulary - usize::from(self.not_text().is_some())) as f64;
+        let share = self.alphabet().map_or(0.0, |alphabet| now.uniform / alphabet.len() as f64);
+        let mean = now.alpha / count + share;
+        let part = |mass: f64| if mass > 0.0 { mass * (mass / mean).ln() } else { 0.0 };
+        part(now.alpha + share) + (count - 1.0) * part(share)
+    }
+
     /// The weight of a cell that holds `z` at t, whose clean token is `clean`, in the likelihood bound
     /// -log p <= E_t sum of w (KL(q_t(. | x) || q_t(. | x_theta)) + r - 1 - ln r), r = q_t(z | x) / q_t(z | x_theta):
     /// w = (n'_t(z) - (alpha' / alpha) n_t(z)) / q_t(z | x) (GIDD, theorem 1).
     fn bound_weight(&self, z: Token, clean: Token, t: f64) -> f64 {
-        let (now, slope) = (self.marginal(t), self.slope(t));
-        let rate = self.noise_at(slope, z) - slope.alpha / now.alpha * self.noise_at(now, z);
+        let (now, rate) = (self.marginal(t), self.arrival_rate(z, t));
         let seen = self.noise_at(now, z) + if z == clean { now.alpha } else { 0.0 };
         if rate == 0.0 { 0.0 } else { rate / seen }
     }

@@ -81,9 +81,7 @@ impl Default for TauLeapingConfig {
 /// The Euler step from t to s of a cell that holds `held`, to which the prediction gives `held_probability`. `keep` is less
 /// than nothing where the step is too large.
 pub fn euler_step(noise: &dyn Noise, held: Token, held_probability: f64, s: f64, t: f64) -> Mixture {
-    let (now, slope) = (noise.marginal(t), noise.slope(t));
-    // Over the probability of the token held: what arrives there per unit of time.
-    let arrival = noise.noise_at(slope, held) - slope.alpha / now.alpha * noise.noise_at(now, held);
+    let (now, arrival) = (noise.marginal(t), noise.arrival_rate(held, t));
     let seen = now.alpha * held_probability + noise.noise_at(now, held);
     if arrival <= 0.0 || seen <= 0.0 {
         return Mixture::KEEP;

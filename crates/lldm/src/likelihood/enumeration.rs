@@ -40,7 +40,6 @@ pub fn enumerated_bound(
     text: &[Token],
     config: &EnumerationConfig,
 ) -> Result<Estimate> {
-    let rng = Rng::new(config.seed, 0);
     let budget = config.subsets.max(1);
     sum(denoiser, prefix, text, config.block_length, Kind::Bound, |place, context| {
         let cells = place.cells;
@@ -50,8 +49,10 @@ pub fn enumerated_bound(
             let all = subsets(length, k, budget);
             let drawn = all.is_none();
             let subsets = all.unwrap_or_else(|| {
+                // A stream for each size.
+                let rng = Rng::new(config.seed, k as u64);
                 let draw = |draw: usize| {
-                    let at = rng.at(place.number, (k << 12) + draw);
+                    let at = rng.at(place.number, draw);
                     choose(length, k, |i, n| at.choice(i, Purpose::Corrupt, n))
                 };
                 (0..budget).map(draw).collect()
@@ -68,7 +69,8 @@ pub fn enumerated_bound(
     })
 }
 
-/// The bound of -log p(text | prefix) for a text of at most 16 tokens, over all 2^L subsets: nothing is drawn.
+/// The bound of -log p(text | prefix) for a text of at most 16 tokens, over all subsets of each of the family's canvases
+/// (the whole text, where it has none): nothing is drawn.
 pub fn exhaustive_bound(denoiser: &dyn Denoiser, prefix: &[Token], text: &[Token]) -> Result<Estimate> {
     let length = text.len();
     if length > MOST_TOKENS {

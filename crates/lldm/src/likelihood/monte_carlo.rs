@@ -1,7 +1,7 @@
 //! The bound of any forward process by Monte Carlo over t: for masked, uniform and hybrid noise alike.
 //!
 //! -log p(x) is at most the sum over the cells of three terms (UDLM, Schiff et al. 2024, equation 17; GIDD, von Rütte et al.
-//! 2025, theorem 1), cut at t in [1e-3, 1 - 1e-3] because the weight grows without bound at the ends:
+//! 2025, theorem 1), cut at t in [1e-4, 1 - 1e-4] because the weight grows without bound at the ends:
 //!
 //! - diffusion: the integral over t of E_z[ w (KL(q || q_theta) + r - 1 - ln r) ];
 //! - reconstruction: E_z[ -ln p(x | z) ] at the lower end, with the posterior that samplers end with;
@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use lldm_diffusion::rng::{Purpose, Rng, StepRng};
-use lldm_diffusion::vocabulary::NoisedCell;
+use lldm_diffusion::vocabulary::{BoundTerms, NoisedCell};
 use lldm_diffusion::{Condition, Context, Denoiser, LogitTransform, Noise, State, StepInput, Token};
 
 use super::blocks::{Block, mean, sum};
@@ -20,9 +20,9 @@ use super::estimate::{Estimate, Kind};
 use crate::error::Result;
 
 /// Where the integral begins.
-const T_MIN: f64 = 1e-3;
+const T_MIN: f64 = 1e-4;
 /// Where it ends.
-const T_MAX: f64 = 1.0 - 1e-3;
+const T_MAX: f64 = 1.0 - 1e-4;
 /// The most sets of times.
 const SETS: usize = 8;
 /// The step number under which a set's offset is drawn; no sample has it.
@@ -66,7 +66,7 @@ pub fn monte_carlo_bound(
     let rng = Rng::new(config.seed, 0);
     let samples = config.samples.max(1);
     let sets = SETS.min(samples);
-    let banned = noise.mask().or(noise.alphabet().and_then(|alphabet| alphabet.without)).into_iter().collect();
+    let banned = noise.not_text().into_iter().collect();
     let transform = LogitTransform { banned, ..LogitTransform::default() };
     sum(denoiser, prefix, text, config.block_length, Kind::Bound, |place, context| {
         let block = Noised { denoiser, noise, transform: transform.clone(), cells: place.cells };
@@ -85,20 +85,9 @@ pub fn monte_carlo_bound(
             values.push((T_MAX - T_MIN) * diffusion + block.reconstruction(context, &draws)?);
         }
         let (nats, variance) = mean(&values);
-        let prior = prior_nats(noise, denoiser.info().vocabulary) * place.cells.len() as f64;
+        let prior = noise.prior_nats(denoiser.info().vocabulary, T_MAX) * place.cells.len() as f64;
         Ok(Block { nats: nats + prior, variance, nfe: samples + sets, exact: false })
     })
-}
-
-/// KL(q_t(. | x) || q_t(. | a uniform draw)) in nats at the upper end, for one cell over V entries.
-fn prior_nats(noise: &dyn Noise, vocabulary: usize) -> f64 {
-    let now = noise.marginal(T_MAX);
-    let outside = noise.mask().or(noise.alphabet().and_then(|alphabet| alphabet.without));
-    let count = (vocabulary - usize::from(outside.is_some())) as f64;
-    let share = noise.alphabet().map_or(0.0, |alphabet| now.uniform / alphabet.len() as f64);
-    let mean = now.alpha / count + share;
-    let part = |mass: f64| if mass > 0.0 { mass * (mass / mean).ln() } else { 0.0 };
-    part(now.alpha + share) + (count - 1.0) * part(share)
 }
 
 impl Noised<'_> {
@@ -116,24 +105,14 @@ impl Noised<'_> {
         let noisy = self.noise.corrupt(self.cells, T_MIN, draws);
         let all: Vec<_> = (0..noisy.len()).collect();
         let terms = self.terms(context, &noisy, &all, T_MIN)?;
-        let cell = |(at, terms): (usize, lldm_diffusion::vocabulary::BoundTerms)| {
-            let step = self.noise.reverse(noisy[at], terms.held, 0.0, T_MIN);
-            if noisy[at] == self.cells[at] {
-                -(step.keep + step.draw * terms.log_clean.exp()).ln()
-            } else {
-                -(step.draw.ln() + terms.log_clean)
-            }
+        let cell = |(at, terms): (usize, BoundTerms)| {
+            let (clean, held) = (self.cells[at], noisy[at]);
+            self.noise.reconstruction_nats(clean, held, terms.log_clean, terms.held, T_MIN)
         };
         Ok(terms.into_iter().enumerate().map(cell).sum())
     }
 
-    fn terms(
-        &self,
-        context: &mut Context,
-        noisy: &[Token],
-        wanted: &[usize],
-        t: f64,
-    ) -> Result<Vec<lldm_diffusion::vocabulary::BoundTerms>> {
+    fn terms(&self, context: &mut Context, noisy: &[Token], wanted: &[usize], t: f64) -> Result<Vec<BoundTerms>> {
         let input = StepInput {
             state: State::Tokens(noisy),
             time: t,
@@ -142,23 +121,15 @@ impl Noised<'_> {
             condition: Condition::Given,
         };
         let prediction = self.denoiser.denoise(&input, context)?;
+        let weighs = self.denoiser.info().weighs_held;
         let cell = |at: &usize| NoisedCell {
             row: *at,
             clean: self.cells[*at],
             held: noisy[*at],
-            shift: self.shift(noisy[*at], t),
+            // A prediction that has weighed the token held gives it back.
+            shift: if weighs { -self.noise.held_log_ratio(noisy[*at], t) } else { 0.0 },
         };
         let cells: Vec<_> = wanted.iter().map(cell).collect();
         Ok(prediction.bound_terms(&cells, self.noise, t, &self.transform)?)
-    }
-
-    /// A prediction that has weighed the token held gives it back: q(z | z) / q(z | another) leaves its odds.
-    fn shift(&self, held: Token, t: f64) -> f64 {
-        let now = self.noise.marginal(t);
-        let other = self.noise.noise_at(now, held);
-        if !self.denoiser.info().weighs_held || self.noise.mask() == Some(held) || other == 0.0 {
-            return 0.0;
-        }
-        -(now.alpha / other).ln_1p()
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn load_files(
     weights.finish()?;
     let tokenizer = Tokenizer::from_bytes(files.tokenizer, &place(TOKENIZER))?;
     tokenizer.check_vocabulary(config.vocab_size, &place(TOKENIZER))?;
-    let mut defaults = trunk_defaults(config.attention, config.block_length);
+    let mut defaults = trunk_defaults(&config);
     if let Some(generation) = files.generation {
         let given: Defaults = parse(generation, &place(GENERATION_CONFIG))?;
         if let Some(sampler) = &given.sampler {
@@ -88,6 +88,7 @@ pub(super) fn load_files(
         family,
         config: json,
         parameters,
+        noise: config.noise.build(config.space())?,
         denoiser: Box::new(TrunkDenoiser::new(Arc::clone(&trunk))),
         trunk: Some(trunk),
         tokenizer,

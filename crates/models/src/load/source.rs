@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lldm_diffusion::Denoiser;
+use lldm_diffusion::{Denoiser, Noise};
 
 use super::{checkpoint, embedded, tokenizer::Tokenizer, toy};
 use crate::error::{Error, Result};
@@ -23,6 +23,8 @@ pub struct LoadedModel {
     pub parameters: usize,
     /// The network.
     pub denoiser: Box<dyn Denoiser>,
+    /// The process that it was trained to reverse.
+    pub noise: Box<dyn Noise>,
     /// The trunk behind it, for families that stand on one.
     pub trunk: Option<Arc<Trunk>>,
     /// Text to tokens and back.

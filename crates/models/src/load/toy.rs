@@ -8,6 +8,8 @@ use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
 use lldm_diffusion::Token;
+use lldm_diffusion::noise::Masked;
+use lldm_diffusion::schedule::Linear;
 use lldm_diffusion::toy::Table;
 
 use super::{LoadedModel, Tokenizer};
@@ -71,6 +73,7 @@ pub(super) fn load() -> Result<LoadedModel> {
         config: serde_json::json!({ "model_type": "toy", "sentences": SENTENCES.len(), "vocab_size": vocabulary }),
         parameters: SENTENCES.len() * length,
         denoiser: Box::new(table),
+        noise: Box::new(Masked { schedule: Linear, mask }),
         trunk: None,
         tokenizer: Tokenizer::new(inner),
         defaults,

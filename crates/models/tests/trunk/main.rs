@@ -5,6 +5,7 @@
 mod batch;
 mod cached;
 mod guided;
+mod noised;
 mod support;
 mod time;
 mod training;

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use lldm_diffusion::rng::{Purpose, Rng};
 use lldm_diffusion::{Condition, Context, Denoiser, Logits, Prediction, State, StepInput, Token};
 use lldm_models::nn::{Init, Precision, Visibility, Weights};
-use lldm_models::{Attention, Trunk, TrunkConfig, TrunkDenoiser};
+use lldm_models::{Answers, Attention, NoiseConfig, Trunk, TrunkConfig, TrunkDenoiser};
 
 pub(crate) const VOCABULARY: usize = 20;
 pub(crate) const MASK: Token = 19;
@@ -52,6 +52,8 @@ pub(crate) fn config(attention: Attention) -> TrunkConfig {
         eos_token_id: END,
         pad_token_id: END,
         bos_token_id: None,
+        noise: NoiseConfig::default(),
+        answers: Answers::Clean,
     }
 }
 

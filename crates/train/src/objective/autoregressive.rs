@@ -3,8 +3,19 @@
 use lldm_diffusion::StepRng;
 use lldm_models::{Attention, Trunk};
 
-use super::loss::{Loss, Objective, Rows, Target, weigh};
+use super::loss::{Loss, Measures, Objective, Rows, Target, weigh};
+use super::registry::Spec;
 use crate::error::Result;
+
+/// The registry's entry.
+pub(super) const SPEC: Spec = Spec {
+    name: "autoregressive",
+    aliases: &["ar"],
+    summary: "each token given those to its left; exact",
+    paper: "Bengio et al. 2003, A Neural Probabilistic Language Model",
+    parameters: &[],
+    build: |_| Ok(Box::new(Autoregressive)),
+};
 
 /// The objective.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,15 +23,19 @@ pub struct Autoregressive;
 
 impl Objective for Autoregressive {
     fn name(&self) -> &'static str {
-        "autoregressive"
+        SPEC.name
     }
 
     fn attention(&self) -> Attention {
         Attention::Causal
     }
 
-    fn is_bound(&self) -> bool {
+    fn takes_time(&self) -> bool {
         false
+    }
+
+    fn measures(&self) -> Measures {
+        Measures::Exact
     }
 
     fn loss(&self, trunk: &Trunk, rows: &Rows<'_>, _: &StepRng) -> Result<Loss> {

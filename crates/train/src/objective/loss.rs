@@ -4,10 +4,22 @@ use candle_core::{Device, Tensor};
 
 use lldm_diffusion::{StepRng, Token};
 use lldm_models::nn::{CrossEntropy, cross_entropy};
-use lldm_models::{Attention, Trunk};
+use lldm_models::{Answers, Attention, NoiseConfig, Trunk};
+use serde::{Deserialize, Serialize};
 
-use super::{Autoregressive, Block, Masked};
 use crate::error::Result;
+
+/// What a loss, in nats, is to -log p.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measures {
+    /// It equals -log p.
+    Exact,
+    /// Its expectation over the draws, together with [`Objective::remainder`], is an upper bound of -log p.
+    Bound,
+    /// It says nothing about the likelihood: such a model is measured by another objective.
+    Neither,
+}
 
 /// B rows of L tokens, row-major, and which of them are scored.
 #[derive(Clone, Copy, Debug)]
@@ -38,21 +50,34 @@ pub trait Objective: Send + Sync {
     /// The attention that the trunk must have.
     fn attention(&self) -> Attention;
 
-    /// Whether the loss is an upper bound of -log p (true), or equals it (false). Its unit is nats.
-    fn is_bound(&self) -> bool;
+    /// Cells of a block, where the trunk must be block-causal.
+    fn block_length(&self) -> Option<usize> {
+        None
+    }
+
+    /// The noise that the trunk must be made for.
+    fn noise(&self) -> NoiseConfig {
+        NoiseConfig::default()
+    }
+
+    /// What the trunk learns to answer.
+    fn answers(&self) -> Answers {
+        Answers::Clean
+    }
+
+    /// Whether each row, or each block, is trained at a time that may enter the network.
+    fn takes_time(&self) -> bool;
+
+    /// What the loss is to -log p. Its unit is nats per scored token.
+    fn measures(&self) -> Measures;
 
     /// The loss on some rows; `rng` draws the noise.
     fn loss(&self, trunk: &Trunk, rows: &Rows<'_>, rng: &StepRng) -> Result<Loss>;
-}
 
-/// The objective of that name; `block_length` belongs to `block`.
-pub fn by_name(name: &str, block_length: Option<usize>) -> Option<Box<dyn Objective>> {
-    Some(match (name, block_length) {
-        ("masked", None) => Box::new(Masked),
-        ("block", Some(block_length)) => Box::new(Block { block_length }),
-        ("autoregressive", None) => Box::new(Autoregressive),
-        _ => return None,
-    })
+    /// What the loss leaves out of the bound, in nats over all scored tokens; `rng` draws the noise. Training needs it not.
+    fn remainder(&self, _trunk: &Trunk, _rows: &Rows<'_>, _rng: &StepRng) -> Result<f64> {
+        Ok(0.0)
+    }
 }
 
 impl Rows<'_> {
@@ -76,16 +101,21 @@ pub(super) struct Target {
 
 /// The weighted cross-entropy of the targets, per scored token.
 pub(super) fn weigh(trunk: &Trunk, hidden: &Tensor, targets: &[Target], scored: usize) -> Result<Loss> {
-    let device = &Device::Cpu;
     let rows: Vec<u32> = targets.iter().map(|target| target.row as u32).collect();
-    let logits = trunk.logits(&hidden.index_select(&Tensor::new(rows, device)?, 0)?)?;
+    let logits = trunk.logits(&hidden.index_select(&Tensor::new(rows, &Device::Cpu)?, 0)?)?;
+    score(trunk, &logits, targets.iter().map(|target| (target.token, target.weight)), scored)
+}
+
+/// The weighted cross-entropy of a (token, weight) for each of N rows of logits, per scored token.
+pub(super) fn score(
+    trunk: &Trunk,
+    logits: &Tensor,
+    targets: impl Iterator<Item = (Token, f64)>,
+    scored: usize,
+) -> Result<Loss> {
     let scored = scored.max(1);
-    let spec = CrossEntropy {
-        targets: targets.iter().map(|target| target.token).collect(),
-        weights: targets.iter().map(|target| (target.weight / scored as f64) as f32).collect(),
-        banned: Some(trunk.config().mask_token_id),
-    };
-    let tensor = cross_entropy(&logits, spec)?;
+    let (targets, weights) = targets.map(|(token, weight)| (token, (weight / scored as f64) as f32)).unzip();
+    let tensor = cross_entropy(logits, CrossEntropy { targets, weights, banned: Some(trunk.config().mask_token_id) })?;
     let nats = f64::from(tensor.to_scalar::<f32>()?) * scored as f64;
     Ok(Loss { tensor, nats, tokens: scored })
 }

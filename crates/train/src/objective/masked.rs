@@ -8,9 +8,20 @@ use lldm_diffusion::StepRng;
 use lldm_diffusion::rng::Purpose;
 use lldm_models::{Attention, Trunk};
 
-use super::loss::{Loss, Objective, Rows, Target, weigh};
+use super::loss::{Loss, Measures, Objective, Rows, Target, weigh};
+use super::registry::Spec;
 use super::subset::{exact_subset, stratified_count};
 use crate::error::Result;
+
+/// The registry's entry.
+pub(super) const SPEC: Spec = Spec {
+    name: "masked",
+    aliases: &["mdlm", "llada"],
+    summary: "tokens become masks, the masked are predicted; a bound",
+    paper: "MDLM, Sahoo et al. 2024, arXiv 2406.07524",
+    parameters: &[],
+    build: |_| Ok(Box::new(Masked)),
+};
 
 /// The objective.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,15 +29,19 @@ pub struct Masked;
 
 impl Objective for Masked {
     fn name(&self) -> &'static str {
-        "masked"
+        SPEC.name
     }
 
     fn attention(&self) -> Attention {
         Attention::Full
     }
 
-    fn is_bound(&self) -> bool {
+    fn takes_time(&self) -> bool {
         true
+    }
+
+    fn measures(&self) -> Measures {
+        Measures::Bound
     }
 
     fn loss(&self, trunk: &Trunk, rows: &Rows<'_>, rng: &StepRng) -> Result<Loss> {

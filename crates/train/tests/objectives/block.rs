@@ -3,12 +3,12 @@
 use lldm::likelihood::{BoundConfig, Kind, block_bound};
 use lldm_diffusion::Token;
 use lldm_models::Attention;
-use lldm_train::objective::{Block, Objective, Rows};
+use lldm_train::objective::{Block, BlockConfig, Measures, Objective, Rows};
 
 use crate::support::{Tiny, assert_within, words};
 
 fn tiny(block_length: usize) -> (Tiny, Block) {
-    (Tiny::new(Attention::BlockCausal, Some(block_length)), Block { block_length })
+    (Tiny::new(Attention::BlockCausal, Some(block_length)), Block(BlockConfig { block_length }))
 }
 
 /// The sum over blocks of the masked bound given the clean blocks before.
@@ -34,7 +34,7 @@ fn the_mean_loss_is_the_sum_over_blocks() {
         let config = BoundConfig { block_length, samples: 300, seed: 2 };
         let facade = block_bound(&tiny.denoiser, &[], &tokens, &config).unwrap();
         assert_within((facade.nats, facade.standard_error.unwrap()), expected, "the facade's estimate");
-        assert_eq!((facade.kind, objective.is_bound()), (Kind::Bound, true));
+        assert_eq!((facade.kind, objective.measures()), (Kind::Bound, Measures::Bound));
     }
 }
 
@@ -51,6 +51,7 @@ fn rows_are_independent() {
 #[test]
 fn blocks_of_one_are_the_exact_likelihood_from_left_to_right() {
     let (tiny, objective) = tiny(1);
+    assert_eq!(objective.measures(), Measures::Exact);
     let tokens = words(3, 7);
     let scored = [true; 7];
     let expected = enumerate(&tiny, &tokens, &scored, 1);

@@ -2,7 +2,7 @@
 
 use lldm_diffusion::Rng;
 use lldm_models::Attention;
-use lldm_train::objective::{Autoregressive, Block, Masked, Objective, Rows};
+use lldm_train::objective::{Autoregressive, Block, BlockConfig, Masked, Objective, Rows};
 
 use crate::support::{Tiny, random, words};
 
@@ -10,7 +10,7 @@ use crate::support::{Tiny, random, words};
 fn gradients_are_those_of_the_loss() {
     let cases: [(Attention, Option<usize>, Box<dyn Objective>); 3] = [
         (Attention::Full, None, Box::new(Masked)),
-        (Attention::BlockCausal, Some(3), Box::new(Block { block_length: 3 })),
+        (Attention::BlockCausal, Some(3), Box::new(Block(BlockConfig { block_length: 3 }))),
         (Attention::Causal, None, Box::new(Autoregressive)),
     ];
     for (attention, block_length, objective) in cases {

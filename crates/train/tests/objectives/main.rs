@@ -4,6 +4,10 @@
 
 mod autoregressive;
 mod block;
+mod bounds;
+mod denoising;
+mod fitting;
 mod gradients;
 mod masked;
+mod noised;
 mod support;

@@ -2,7 +2,7 @@
 
 use lldm::likelihood::{BoundConfig, block_bound, exhaustive_bound};
 use lldm_models::Attention;
-use lldm_train::objective::{Masked, Objective, Rows};
+use lldm_train::objective::{Masked, Measures, Objective, Rows};
 
 use crate::support::{Tiny, assert_within, words};
 
@@ -35,7 +35,7 @@ fn the_loss_is_per_scored_token_and_a_bound_in_nats() {
     let rows = Rows { tokens: &tokens, scored: &scored, length: 6 };
     let rng = lldm_diffusion::Rng::new(1, 0).at(0, 0);
     let loss = Masked.loss(tiny.trunk(), &rows, &rng).unwrap();
-    assert_eq!((loss.tokens, rows.count(), Masked.is_bound()), (8, 2, true));
+    assert_eq!((loss.tokens, rows.count(), Masked.measures()), (8, 2, Measures::Bound));
     assert!((f64::from(loss.tensor.to_scalar::<f32>().unwrap()) * 8.0 - loss.nats).abs() < 1e-6);
     let again = Masked.loss(tiny.trunk(), &rows, &rng).unwrap();
     assert_eq!(again.nats, loss.nats, "the same draw gives the same loss");

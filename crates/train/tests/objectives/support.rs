@@ -6,8 +6,8 @@ use candle_core::{Device, Tensor};
 use lldm_diffusion::rng::{Purpose, Rng};
 use lldm_diffusion::{Condition, Denoiser, LogitTransform, State, StepInput, Token};
 use lldm_models::nn::Precision;
-use lldm_models::{Attention, Trunk, TrunkConfig, TrunkDenoiser};
-use lldm_train::objective::{Objective, Rows};
+use lldm_models::{Answers, Attention, NoiseConfig, Trunk, TrunkConfig, TrunkDenoiser};
+use lldm_train::objective::{Objective, Rows, T_MAX, T_MIN};
 use lldm_train::parameters::Parameters;
 
 pub(crate) const VOCABULARY: usize = 14;
@@ -20,7 +20,23 @@ pub(crate) struct Tiny {
 
 impl Tiny {
     pub(crate) fn new(attention: Attention, block_length: Option<usize>) -> Self {
-        let config = TrunkConfig {
+        Self::build(TrunkConfig { attention, block_length, ..Self::config() })
+    }
+
+    /// The trunk that an objective asks for.
+    pub(crate) fn of(objective: &dyn Objective, time_input: bool) -> Self {
+        Self::build(TrunkConfig {
+            attention: objective.attention(),
+            block_length: objective.block_length(),
+            noise: objective.noise(),
+            answers: objective.answers(),
+            time_input,
+            ..Self::config()
+        })
+    }
+
+    fn config() -> TrunkConfig {
+        TrunkConfig {
             model_type: lldm_models::trunk::MODEL_TYPE.to_string(),
             vocab_size: VOCABULARY,
             hidden_size: 16,
@@ -30,14 +46,19 @@ impl Tiny {
             max_position_embeddings: 32,
             rope_theta: 10_000.0,
             rms_norm_eps: 1e-6,
-            attention,
-            block_length,
+            attention: Attention::Full,
+            block_length: None,
             time_input: false,
             mask_token_id: MASK,
             eos_token_id: 1,
             pad_token_id: 2,
             bos_token_id: None,
-        };
+            noise: NoiseConfig::default(),
+            answers: Answers::Clean,
+        }
+    }
+
+    fn build(config: TrunkConfig) -> Self {
         let mut parameters = Parameters::new(3, Precision::F32);
         let trunk = Trunk::new(&config, &mut parameters).unwrap();
         // New output projections are zero and new embeddings small: such a trunk says nearly the same everywhere.
@@ -64,10 +85,21 @@ impl Tiny {
 
     /// The mean over draws and its standard error.
     pub(crate) fn mean_nats(&self, objective: &dyn Objective, rows: &Rows<'_>, draws: usize) -> (f64, f64) {
-        let values: Vec<_> = (0..draws).map(|draw| self.nats(objective, rows, draw)).collect();
-        let mean = values.iter().sum::<f64>() / draws as f64;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        (mean, (squares / ((draws - 1) * draws) as f64).sqrt())
+        mean((0..draws).map(|draw| self.nats(objective, rows, draw)).collect())
+    }
+
+    /// The outputs of the trunk for each canvas behind the prefix, before anything is made of them.
+    pub(crate) fn outputs(&self, prefix: &[Token], canvases: &[Vec<Token>], time: f64) -> Vec<Vec<Vec<f64>>> {
+        let tokens: Vec<_> = canvases.iter().flat_map(|canvas| prefix.iter().chain(canvas)).copied().collect();
+        let length = tokens.len() / canvases.len();
+        let positions: Vec<_> = (0..length).collect();
+        // The prefix of a block was read at time 0.
+        let times: Vec<_> = (0..tokens.len()).map(|at| if at % length < prefix.len() { 0.0 } else { time }).collect();
+        let visibility = self.trunk().config().visibility(0);
+        let hidden = self.trunk().hidden(&tokens, canvases.len(), &positions, Some(&times), visibility, None).unwrap();
+        let rows: Vec<Vec<f32>> = self.trunk().logits(&hidden).unwrap().to_vec2().unwrap();
+        let wide = |row: &Vec<f32>| row.iter().map(|value| f64::from(*value)).collect();
+        rows.chunks(length).map(|rows| rows[prefix.len()..].iter().map(wide).collect()).collect()
     }
 
     /// The masked bound of the scored cells of `canvas` behind `prefix`, over all subsets: the sum over k of 1/k times
@@ -91,6 +123,37 @@ impl Tiny {
         let sizes = by_size.iter().enumerate().skip(1);
         sizes.map(|(size, nats)| nats.iter().sum::<f64>() / (nats.len() * size) as f64).sum()
     }
+}
+
+/// The mean and its standard error.
+pub(crate) fn mean(values: Vec<f64>) -> (f64, f64) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (squares / ((count - 1.0) * count)).sqrt())
+}
+
+/// Every text of L tokens below `count`.
+pub(crate) fn all_texts(count: Token, length: usize) -> Vec<Vec<Token>> {
+    (0..length).fold(vec![Vec::new()], |texts, _| {
+        texts.iter().flat_map(|text| (0..count).map(|token| [&text[..], &[token]].concat())).collect()
+    })
+}
+
+/// The integral over [T_MIN, T_MAX] by Simpson's rule in ln(t / (1 - t)), where the integrands are smooth.
+pub(crate) fn integral(intervals: usize, value: impl Fn(f64) -> f64) -> f64 {
+    let logit = |t: f64| (t / (1.0 - t)).ln();
+    let step = (logit(T_MAX) - logit(T_MIN)) / intervals as f64;
+    let point = |i: usize| {
+        let t = 1.0 / (1.0 + (-logit(T_MIN) - step * i as f64).exp());
+        let factor = match i {
+            i if i == 0 || i == intervals => 1.0,
+            i if i % 2 == 1 => 4.0,
+            _ => 2.0,
+        };
+        factor * t * (1.0 - t) * value(t)
+    };
+    (0..=intervals).map(point).sum::<f64>() * step / 3.0
 }
 
 /// Uniform numbers around `centre`.
