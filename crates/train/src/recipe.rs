@@ -131,6 +131,9 @@ pub struct TrainConfig {
     /// Updates between two lines of metrics.
     #[serde(default = "default_log")]
     pub log_every: usize,
+    /// Whether the metrics are also written as TensorBoard events, in the folder of the run.
+    #[serde(default = "default_tensorboard")]
+    pub tensorboard: bool,
 }
 
 impl Default for TokenizerConfig {
@@ -247,6 +250,10 @@ fn default_rows() -> usize {
 
 fn default_log() -> usize {
     10
+}
+
+fn default_tensorboard() -> bool {
+    true
 }
 
 mod precision {

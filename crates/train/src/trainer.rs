@@ -25,7 +25,7 @@ use crate::objective::{Measures, Objective, Rows};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::recipe::Recipe;
-use crate::tracker::{Jsonl, Metrics, Tracker};
+use crate::tracker::{Jsonl, Metrics, TensorBoard, Tracker};
 
 /// The folder of the finished model below the run's.
 pub const MODEL: &str = "model";
@@ -123,6 +123,8 @@ impl Trainer {
     pub fn run(&mut self, tracker: &mut dyn Tracker) -> Result<Outcome> {
         let train = self.recipe.train;
         let mut file = Jsonl::open(&self.recipe.output.join("metrics.jsonl"), self.progress.step)?;
+        let mut board =
+            train.tensorboard.then(|| TensorBoard::open(&self.recipe.output, self.progress.step)).transpose()?;
         let mut window = Window::new(self.progress.tokens);
         let mut last = None;
         while self.progress.step < train.steps {
@@ -139,6 +141,7 @@ impl Trainer {
                     let rate = self.recipe.optimizer.schedule.factor(step, train.steps);
                     let metrics = window.metrics(self.progress, train.steps, rate, measured);
                     file.record(&metrics)?;
+                    board.record(&metrics)?;
                     tracker.record(&metrics)?;
                     window = Window::new(self.progress.tokens);
                 }
