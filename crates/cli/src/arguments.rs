@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    completions, data, doctor, eval, man, methods, recipes, run, samplers, score, show, trace, train,
+    bench, completions, data, doctor, eval, man, methods, recipes, run, samplers, score, show, trace, train,
 };
 
 /// Run, train and measure large language diffusion models: text that is denoised, a whole block at once.
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Score(score::ScoreArgs),
     /// Measure a trained model on held-out text, and write its card
     Eval(eval::EvalArgs),
+    /// Measure what few steps buy in speed and cost in quality, beside another model
+    Bench(bench::BenchArgs),
     /// Describe a model and its settings
     Show(show::ShowArgs),
     /// List the samplers with their parameters

@@ -9,9 +9,12 @@ mod bundled;
 mod commands;
 mod config;
 mod failure;
+mod judge;
+mod machine;
 mod render;
 mod sampling;
 mod trace_file;
+mod whole_file;
 
 use std::process::ExitCode;
 
@@ -48,6 +51,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Data(args) => commands::data::run(&args),
         Command::Score(args) => commands::score::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Show(args) => commands::show::run(&args),
         Command::Samplers(args) => commands::samplers::run(&args),
         Command::Noises(args) => commands::noises::run(&args),

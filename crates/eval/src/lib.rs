@@ -8,6 +8,7 @@ pub mod extraction;
 pub mod plot;
 pub mod report;
 pub mod samples;
+pub mod tradeoff;
 
 pub use error::{Error, Result};
 pub use report::{DomainReport, Report};

@@ -7,6 +7,7 @@ use lldm_train::data::Places;
 use serde_json::json;
 
 use crate::config;
+use crate::machine::threads;
 use crate::render::{json as json_output, plain};
 
 /// The arguments.
@@ -23,8 +24,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
     let features: Vec<_> = cpu.list().iter().filter(|(_, present)| *present).map(|(name, _)| *name).collect();
     let kernel = selected_kernel().map_or_else(|error| error.to_string(), |kernel| kernel.to_string());
     let (total, available) = memory();
-    let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
-    let threads = threads.unwrap_or(cpu.logical_cores);
+    let threads = threads(&cpu);
     let project = config::project_file().map(|path| path.display().to_string());
     let user = config::user_file().map(|path| path.display().to_string());
     let user_exists = user.as_ref().is_some_and(|path| std::path::Path::new(path).is_file());

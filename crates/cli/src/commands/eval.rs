@@ -1,6 +1,5 @@
 //! `lldm eval`: what a model is worth, measured on the held-out text of its recipe, and a card that says so.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,15 +12,15 @@ use lldm_eval::card::{self, CardText};
 use lldm_eval::extraction::{self, Question};
 use lldm_eval::plot::{self, Curve};
 use lldm_eval::report::{BitsPerByte, DomainReport, Report};
-use lldm_eval::samples;
+use lldm_eval::samples::{self, Sample};
 use lldm_train::Recipe;
 use lldm_train::data::{Corpus, Document, Places, Split, TokenSet};
 use lldm_train::dataset::{Dataset, documents};
 use lldm_train::measure::{MeasureConfig, Measured, measure, rows};
 use lldm_train::tracker::Metrics;
 
-use crate::bundled;
 use crate::render::{json as json_output, plain};
+use crate::{bundled, judge, whole_file};
 
 /// The file names of an evaluation.
 const REPORT: &str = "report.json";
@@ -83,7 +82,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let dataset = Dataset::load(&recipe, &places, Some(&tokenizer))?;
     plain::note("training the n-gram judge");
     let train = dataset.train.documents().iter().map(|document| &document.tokens);
-    let judge = KneserNey::train(KneserNey::DEFAULT_ORDER, dataset.tokenizer.vocabulary(), train)?;
+    let judge = judge::train(dataset.tokenizer.vocabulary(), train)?;
 
     let config = MeasureConfig { length: recipe.data.length, rows: args.rows, draws: args.draws, seed: 0 };
     let mut domains = Vec::new();
@@ -103,9 +102,15 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
 
     plain::note(&format!("writing {} texts", args.texts));
     let (texts, cost) = samples::write_texts(&pipeline, args.texts)?;
-    let human = human_texts(&recipe, &places, args.texts)?;
-    let end = pipeline.model().denoiser.info().end.first().copied().unwrap_or_default();
-    let look = |texts: &[String]| samples::look(texts, pipeline.tokenizer(), &judge, end);
+    let human = judge::human_texts(&documents(&recipe, &places, Split::HeldOut)?, args.texts);
+    if human.is_empty() {
+        bail!("the recipe's held-out text has prompts throughout: there is nothing to compare texts from nothing with");
+    }
+    let end = pipeline.model().denoiser.info().end.first().copied();
+    let look = |texts: &[String]| {
+        let samples: Vec<_> = texts.iter().map(Sample::whole).collect();
+        samples::look(&samples, pipeline.tokenizer(), Some(&judge), end)
+    };
     let questions = questions(&recipe, &places, args.questions)?;
     plain::note(&format!("answering {} questions", questions.len()));
     let extraction =
@@ -157,7 +162,7 @@ fn write(args: &EvalArgs, recipe: &Recipe, report: &Report, metrics: &[Metrics])
     let drawn = !curves.is_empty();
     if let (true, Some(all)) = (drawn, report.domains.last()) {
         curves.push(Curve { name: format!("Kneser-Ney {}-gram", report.judge_order), points: vec![(0.0, all.judge)] });
-        save(&args.output.join(CURVE), &plot::curves(&curves, "held-out bits per byte")?)?;
+        whole_file::write(&args.output.join(CURVE), &plot::curves(&curves, "held-out bits per byte")?)?;
     }
     let text = CardText {
         summary: args.summary.clone(),
@@ -166,15 +171,8 @@ fn write(args: &EvalArgs, recipe: &Recipe, report: &Report, metrics: &[Metrics])
         recipe: recipe.to_toml()?,
         curve: drawn.then(|| CURVE.to_string()),
     };
-    save(&args.output.join(REPORT), &(serde_json::to_string_pretty(report)? + "\n"))?;
-    save(&args.output.join(CARD), &(card::render(report, &text) + "\n"))
-}
-
-fn save(path: &Path, text: &str) -> Result<()> {
-    let temporary = path.with_extension("tmp");
-    std::fs::write(&temporary, text)
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .with_context(|| format!("cannot write {}", path.display()))
+    whole_file::write(&args.output.join(REPORT), &(serde_json::to_string_pretty(report)? + "\n"))?;
+    whole_file::write(&args.output.join(CARD), &(card::render(report, &text) + "\n"))
 }
 
 fn corpus_line(id: &str) -> Result<String> {
@@ -228,25 +226,6 @@ fn together(parts: &[Measured]) -> Measured {
         bytes,
         bound: parts.iter().any(|part| part.bound),
     }
-}
-
-/// Held-out texts that have no prompt, evenly from all domains.
-fn human_texts(recipe: &Recipe, places: &Places, count: usize) -> Result<Vec<String>> {
-    let mut domains: BTreeMap<String, Vec<Document>> = BTreeMap::new();
-    for document in documents(recipe, places, Split::HeldOut)? {
-        if document.prompt.is_empty() {
-            domains.entry(document.domain.clone()).or_default().push(document);
-        }
-    }
-    if domains.is_empty() {
-        bail!("the recipe's held-out text has prompts throughout: there is nothing to compare texts from nothing with");
-    }
-    let share = count.div_ceil(domains.len());
-    let spread = |documents: &Vec<Document>| {
-        let stride = (documents.len() / share).max(1);
-        documents.iter().step_by(stride).take(share).map(|document| document.text.clone()).collect::<Vec<_>>()
-    };
-    Ok(domains.values().flat_map(spread).take(count).collect())
 }
 
 /// Held-out documents that ask for JSON.

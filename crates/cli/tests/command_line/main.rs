@@ -1,6 +1,7 @@
 //! The real binary, from the outside: what it prints, what it leaves on the disk, how it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bench;
 mod evaluation;
 mod files;
 mod lines;

@@ -56,6 +56,35 @@ fn flags() {
 }
 
 #[test]
+fn benches() {
+    let place = Place::new();
+    let mut told = Told::default();
+    place.file("other.txt", "words that the toy has not\n");
+    for args in [
+        &["bench"][..],
+        &["bench", "toy"],
+        &["bench", "kernel", "--against", "toy"],
+        &["bench", "toy", "--against", "no/model"],
+        &["bench", "toy", "--against", "embedded"],
+        &["bench", "toy", "--against", "toy", "--steps", "4,0"],
+        &["bench", "toy", "--against", "toy", "--steps", "many"],
+        &["bench", "toy", "--against", "toy", "--thresholds", "0.5,1.5"],
+        &["bench", "toy", "--against", "toy", "--thresholds", "-1"],
+        &["bench", "toy", "--against", "toy", "--texts", "0"],
+        &["bench", "toy", "--against", "toy", "--rounds", "0"],
+        &["bench", "toy", "--against", "toy", "-n", "0"],
+        &["bench", "toy", "--against", "toy", "--judge", "gramar"],
+        &["bench", "toy", "--against", "toy", "--judge", "no.txt"],
+        &["bench", "toy", "--against", "toy", "--judge", "other.txt"],
+        &["bench", "toy", "--against", "toy", "--svg", "no/folder/a.svg"],
+        &["bench", "toy", "--against", "toy", "--svg", "a.svg"],
+    ] {
+        told.run(&place, args);
+    }
+    insta::assert_snapshot!(told.0);
+}
+
+#[test]
 fn missing_files() {
     let place = Place::new();
     let mut told = Told::default();

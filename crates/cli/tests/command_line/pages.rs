@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::program::Place;
 
 const COMMANDS: &[&str] =
-    &["run", "trace", "train", "recipes", "data", "score", "show", "samplers", "noises", "doctor"];
+    &["run", "trace", "train", "recipes", "data", "score", "bench", "show", "samplers", "noises", "doctor"];
 
 #[test]
 fn pages_name_every_command_and_sampler() {

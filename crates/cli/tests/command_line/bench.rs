@@ -1,0 +1,90 @@
+//! `lldm bench --against` with the toy model against itself: its texts are the same everywhere, its speed is not.
+
+use serde_json::Value;
+
+use crate::program::{Place, Ran};
+
+const SHORT: &[&str] =
+    &["bench", "toy", "--against", "toy", "--steps", "2,12", "--thresholds", "0.5", "--texts", "5", "--rounds", "2"];
+
+/// A place with text in the toy's words.
+fn place() -> Place {
+    let mut lines = String::new();
+    for subject in ["the captain", "a small boat", "every word", "the old spaceship", "noise"] {
+        for verb in ["crossed", "counted", "waited for", "landed on", "fell on"] {
+            for object in ["the lake", "the stars", "a sentence", "the far side of the moon", "every ocean"] {
+                lines.push_str(&format!("{subject} {verb} {object}\n"));
+            }
+        }
+    }
+    let place = Place::new();
+    place.file("texts/words.txt", &lines);
+    place
+}
+
+/// The table with single spaces and without what depends on machine and day.
+fn steady(stdout: &str) -> String {
+    let single: Vec<_> = stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    single.join("\n")
+}
+
+fn good(place: &Place, args: &[&str]) -> Ran {
+    let ran = place.run(&[SHORT, args].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran
+}
+
+#[test]
+fn settings_stand_beside_the_twin_and_human_text() {
+    let ran = good(&place(), &["--judge", "texts"]);
+    insta::with_settings!({ filters => vec![
+        (r"\d+ \d+ to \d+ \d+\.\d\dx", "[SPEED]"),
+        (r"\d{4}-\d\d-\d\d, .*", "[WHEN AND WHERE]"),
+    ]}, {
+        insta::assert_snapshot!(steady(&ran.stdout));
+    });
+    assert_eq!(ran.stderr, "training the n-gram judge on texts\nround 1\nround 2\n");
+}
+
+#[test]
+fn json_has_every_figure() {
+    let place = place();
+    let ran = good(&place, &["--judge", "texts/words.txt", "--svg", "curve.svg", "--json", "--prompt", "the old"]);
+    let value: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&value["model"], &value["twin"], &value["rounds"]), (&"toy".into(), &"toy".into(), &2.into()));
+    assert!(value["machine"]["threads"].as_u64().unwrap() >= 1 && value["date"].as_str().unwrap().len() == 10);
+    assert_eq!((&value["judge"]["order"], &value["judge"]["text"]), (&5.into(), &"texts/words.txt".into()));
+    assert!(value["human"]["judge_perplexity"].as_f64().unwrap() > 1.0);
+    let rows = value["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    assert_eq!(rows[0]["relative_speed"], 1.0);
+    assert_eq!(rows[0]["sampler"]["parameters"]["steps"], 32);
+    let number = |row: usize, name: &str| rows[row][name].as_f64().unwrap();
+    assert!(number(1, "nfe") < number(2, "nfe") && number(1, "tokens_per_nfe") > number(2, "tokens_per_nfe"));
+    for row in rows {
+        let speed = |name: &str| row["tokens_per_second"][name].as_f64().unwrap();
+        assert!(0.0 < speed("least") && speed("least") <= speed("median") && speed("median") <= speed("most"));
+        assert!(row["quality"]["judge_perplexity"].as_f64().unwrap() > 1.0);
+        assert_eq!(row["quality"]["diversity"]["texts"], 5);
+    }
+    let svg = place.read("curve.svg");
+    roxmltree::Document::parse(&svg).unwrap();
+    for part in ["the twin (low_confidence steps=32)", "threshold, by its value", "human text, held out", "0.5"] {
+        assert!(svg.contains(part), "{part}");
+    }
+    let files = std::fs::read_dir(place.path()).unwrap().count();
+    assert_eq!(files, 2, "the texts and the picture, nothing temporary");
+}
+
+#[test]
+fn without_text_for_a_judge_the_column_is_left_out() {
+    let place = place();
+    let ran = good(&place, &[]);
+    assert!(ran.stdout.contains("TOKENS/NFE") && !ran.stdout.contains("PERPLEXITY"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("human"), "{}", ran.stdout);
+    let told = "no perplexity: the corpora of the recipe `default` are not here (LLDM_DATA names their folder); --judge \
+                names other text";
+    assert_eq!(ran.stderr.lines().next(), Some(told));
+    let value: Value = serde_json::from_str(&good(&place, &["--json"]).stdout).unwrap();
+    assert!(value["judge"].is_null() && value["rows"][0]["quality"]["judge_perplexity"].is_null());
+}
