@@ -143,11 +143,11 @@ pub fn transfer_chance(step: usize, steps: usize, eps: f64, compat: Compat) -> f
     }
 }
 
-/// `torch.linspace(1, eps, steps + 1)[step]` in float32, which goes from either end to the middle.
+/// `torch.linspace(1, eps, steps + 1)[step]` in float32, which goes from either end to the middle and rounds once.
 fn linspace(step: usize, steps: usize, eps: f64) -> f32 {
     let end = eps as f32;
     let size = (end - 1.0) / steps as f32;
-    if step < steps.div_ceil(2) { 1.0 + size * step as f32 } else { end - size * (steps - step) as f32 }
+    if step < steps.div_ceil(2) { size.mul_add(step as f32, 1.0) } else { (-size).mul_add((steps - step) as f32, end) }
 }
 
 impl Run {
