@@ -2,8 +2,8 @@
 //!
 //! dInfer, Ma et al. 2025 (arXiv 2510.08666), section 3.2; reference: inclusionAI/dInfer `parallel_strategy.py`. A step
 //! writes the best cell of each run of masks if it is above `low_threshold`, every cell above `threshold`, and (rule `runs`,
-//! `HierarchyDecoder`) the best cell of all. Rule `fast` (`get_transfer_index_hierarchy_fast_v2`) writes that one alone where
-//! it lies below `low_threshold`. Rule `remask` (`get_transfer_index_hierarchy_remask`) also takes back written cells whose
+//! `HierarchyDecoder`) the best cell of all. Rule `fast` (`get_transfer_index_hierarchy_fast_v2`) writes that one in place of
+//! those of the runs where it lies below `low_threshold`. Rule `remask` (`get_transfer_index_hierarchy_remask`) also takes back written cells whose
 //! prediction is below `remask_threshold`, and writes at least one cell more than it takes back.
 //!
 //! Deviations: the mask is never predicted, only cells that may be written count as a run's best; `remask` takes back a cell
@@ -125,13 +125,11 @@ impl Run {
         let Some(overall) = best(&usable) else { return vec![false; candidates.len()] };
         let mut chosen = vec![false; candidates.len()];
         chosen[overall] = rule == HierarchyRule::Runs;
-        if rule == HierarchyRule::Fast && p(overall) < low_threshold {
-            chosen[overall] = true;
-            return chosen;
-        }
+        let unsure = rule == HierarchyRule::Fast && p(overall) < low_threshold;
+        chosen[overall] |= unsure;
         // Runs of candidates are those without a gap between them on the canvas.
         let joined = |a: &usize, b: &usize| candidates[*a].position + 1 == candidates[*b].position;
-        let all: Vec<_> = (0..candidates.len()).collect();
+        let all: Vec<_> = (0..candidates.len()).filter(|_| !unsure).collect();
         for run in all.chunk_by(joined) {
             let run: Vec<_> = run.iter().copied().filter(|at| candidates[*at].eligible).collect();
             if let Some(at) = best(&run).filter(|at| p(*at) > low_threshold) {
