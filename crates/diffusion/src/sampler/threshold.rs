@@ -2,7 +2,8 @@
 //!
 //! Fast-dLLM, Wu et al. 2025 (arXiv 2505.22618), section 3.3; reference: NVlabs/Fast-dLLM `llada/generate.py`. A cell is
 //! sure enough when the probability of its token is at least the threshold. dInfer (inclusionAI/dInfer
-//! `parallel_strategy.py`) has the same rule with a slack of 1e-5 around the surest cell.
+//! `parallel_strategy.py`) has the same rule with a slack of 1e-5 around the surest cell, and with its caches one that writes
+//! a `minimum` of the surest cells in any case (`minimal_topk`).
 //!
 //! Deviation: the mask is never predicted (in the reference an argmax on the mask keeps the loop from ending).
 
@@ -33,6 +34,12 @@ pub(super) const SPEC: Spec = Spec {
             default: "0.0",
             help: "cells this near to the surest are written with it (dInfer: 0.00001)",
         },
+        Parameter {
+            name: "minimum",
+            kind: Kind::Integer { min: 1 },
+            default: "1",
+            help: "the fewest cells written in a step, sure or not",
+        },
     ],
     build: |values| Ok(Box::new(Threshold(serde_json::from_value(values)?))),
 };
@@ -45,6 +52,8 @@ pub struct ThresholdConfig {
     pub threshold: f64,
     /// Cells whose probability is this near to that of the surest are written with it.
     pub slack: f64,
+    /// The fewest cells written in a step, sure or not.
+    pub minimum: usize,
 }
 
 /// The sampler.
@@ -58,7 +67,7 @@ struct Run {
 
 impl Default for ThresholdConfig {
     fn default() -> Self {
-        Self { threshold: 0.9, slack: 0.0 }
+        Self { threshold: 0.9, slack: 0.0, minimum: 1 }
     }
 }
 
@@ -83,7 +92,7 @@ impl BlockSampler for Run {
 
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)> {
         let ranked = Rank::Probability.order(view);
-        let sure = sure(&ranked, self.config.threshold, self.config.slack);
+        let sure = sure(&ranked, self.config.threshold, self.config.slack).max(self.config.minimum);
         commit(&ranked[..sure.min(ranked.len())])
     }
 }
