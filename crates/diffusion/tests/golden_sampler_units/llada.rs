@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use lldm_diffusion::sampler::{BlockStart, transfer_quota};
+use lldm_diffusion::rng::Purpose;
+use lldm_diffusion::sampler::{Action, BlockStart, transfer_quota};
 use lldm_diffusion::vocabulary::{Draw, reduce};
-use lldm_diffusion::{Compat, LogitTransform, Token};
+use lldm_diffusion::{Compat, LogitTransform, Rng, Token};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Row, close, floats, propose, read, sampler, step, uniforms};
+use crate::{Row, act, canvas, cells, close, floats, propose, read, sampler, start, step, uniforms};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,8 +69,9 @@ pub(crate) struct Steps {
     pub(crate) min_margin: f64,
     #[serde(default)]
     pub(crate) uniform_k: Vec<Vec<Vec<Vec<f64>>>>,
-    #[serde(rename = "rand", default)]
-    _rand: Value,
+    /// What `remasking = "random"` ranks by.
+    #[serde(default)]
+    pub(crate) rand: Vec<Vec<Vec<f64>>>,
 }
 
 /// Why a case of `llada.json` is not reproduced.
@@ -79,9 +81,8 @@ enum LeftOut {
     MaskIsPredicted,
     /// Ours takes the prompt as given: in the reference a mask in it uses up quota and masks remain in the text.
     MaskInPrompt,
-    /// `remasking = "random"`: no sampler here has this rule.
-    RandomRemasking,
-    /// `confidence_eos_eot_inf`: no sampler here has this rule.
+    /// `confidence_eos_eot_inf`: the token is chosen from one distribution and its confidence taken from another one, in
+    /// which end tokens are banned. A proposal has one distribution, and [`lldm_diffusion::EndRule`] keeps ends back here.
     EndConfidence,
 }
 
@@ -130,7 +131,8 @@ fn golden_sampler_units_llada_steps() {
         for row in 0..case.prompt.len() {
             case.teacher_forced(row);
             forced += 1;
-            looped += usize::from(case.temperature == 0.0 && case.whole_loop(row));
+            let loops = case.temperature == 0.0 && case.rand.is_empty();
+            looped += usize::from(loops && case.whole_loop(row));
         }
     }
     assert!(forced > 0 && looped > 0, "{forced} rows step by step, {looped} through the loop");
@@ -138,12 +140,43 @@ fn golden_sampler_units_llada_steps() {
         let listed = BTreeSet::from([
             ("argmax_is_mask", LeftOut::MaskIsPredicted),
             ("t0_prompt_masks", LeftOut::MaskInPrompt),
-            ("random", LeftOut::RandomRemasking),
             ("conf_eos_eot_inf", LeftOut::EndConfidence),
             ("conf_eos_eot_inf_gumbel", LeftOut::EndConfidence),
         ]);
         assert_eq!(left_out, listed);
     }
+}
+
+/// `random` decides as `low_confidence` does for confidences that are its own uniform draws.
+#[test]
+fn golden_sampler_units_llada_random_ranks_by_its_draws() {
+    let file: Llada = read("llada.json");
+    let mut tested = 0;
+    for case in file.steps_with_given_logits.iter().filter(|case| !case.rand.is_empty()) {
+        let mut tokens = case.canvas[0][0].clone();
+        let mut masked: Vec<_> = (0..tokens.len()).filter(|at| tokens[*at] == case.mask_id).collect();
+        let settings = json!({ "steps": case.steps });
+        let mut random = start("random", settings.clone(), masked.len(), Compat::Exact);
+        let mut ranked = start("low_confidence", settings, masked.len(), Compat::Exact);
+        for at in 0..case.steps {
+            let rng = Rng::new(at as u64, 0).at(0, at);
+            let mut proposals = propose(&case.logits[at][0], &masked, &case.transform(), None);
+            let by_draw = act(random.as_mut(), &canvas(&tokens, &masked), &cells(&masked, &proposals), &rng);
+            for (cell, proposal) in masked.iter().zip(&mut proposals) {
+                proposal.probability = rng.uniform(*cell, Purpose::Position);
+            }
+            let by_rank = act(ranked.as_mut(), &canvas(&tokens, &masked), &cells(&masked, &proposals), &rng);
+            assert_eq!(by_draw, by_rank, "{} step {at}", case.name);
+            assert_eq!(by_draw.len(), case.quota[at][0], "{} step {at}", case.name);
+            for (cell, action) in by_draw {
+                let Action::Commit(token) = action else { panic!("{} step {at}: {action:?}", case.name) };
+                tokens[cell] = token;
+                masked.retain(|at| *at != cell);
+            }
+            tested += 1;
+        }
+    }
+    assert!(tested > 0);
 }
 
 impl Steps {
@@ -153,11 +186,8 @@ impl Steps {
         let predicted = |step: usize, row: usize| {
             cells(row).any(|at| self.canvas[step][row][at] == self.mask_id && self.x0[step][row][at] == self.mask_id)
         };
-        match self.remasking.as_str() {
-            "random" => return Some(LeftOut::RandomRemasking),
-            "low_confidence" => {}
-            other => panic!("{}: this test does not know the remasking `{other}`", self.name),
-        }
+        let known = if self.rand.is_empty() { "low_confidence" } else { "random" };
+        assert_eq!(self.remasking, known, "{}: a remasking that this test does not know", self.name);
         if self.confidence_eos_eot_inf {
             return Some(LeftOut::EndConfidence);
         }
@@ -199,9 +229,14 @@ impl Steps {
                 }
                 let masked = masked(canvas);
                 let k = self.uniform_k.get(at).map(|k| k[row].as_slice());
-                let proposals = propose(&self.logits[at][row], &masked, &self.transform(), k);
-                for (cell, proposal) in masked.iter().zip(&proposals) {
+                let mut proposals = propose(&self.logits[at][row], &masked, &self.transform(), k);
+                for (cell, proposal) in masked.iter().zip(&mut proposals) {
                     assert_eq!(proposal.token, x0[*cell], "{place} cell {cell}");
+                    // `random` and `low_confidence` differ in what they rank by alone, so the stored numbers stand in for
+                    // confidences here; that `random` ranks by its own draws is the test below.
+                    if let Some(rand) = self.rand.get(at) {
+                        proposal.probability = rand[row][*cell];
+                    }
                     close(proposal.probability, self.confidence[at][row][*cell], &format!("{place} cell {cell}"));
                 }
                 let written = step(run.as_mut(), canvas, &masked, &proposals);
