@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Samplers(samplers::SamplersArgs),
     /// List the forward processes with their parameters
     Noises(methods::MethodsArgs),
+    /// List the training objectives with their parameters
+    Objectives(methods::MethodsArgs),
     /// Describe this machine as the program sees it
     Doctor(doctor::DoctorArgs),
     /// Write a completion script for a shell to stdout

@@ -55,6 +55,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Show(args) => commands::show::run(&args),
         Command::Samplers(args) => commands::samplers::run(&args),
         Command::Noises(args) => commands::noises::run(&args),
+        Command::Objectives(args) => commands::objectives::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Man(args) => commands::man::run(&args),

@@ -1,8 +1,8 @@
 //! What parallel denoising buys and what it costs: the same texts written by several settings in turn, with the speed, the
 //! function evaluations and the quality of each.
 //!
-//! Texts are written one at a time, so a speed is that of one stream. The settings take turns, round after round, so that a
-//! machine which is slower for a while is slower for all of them; a speed is the median over the rounds. A text depends on
+//! Texts are written one at a time, so a speed is that of one stream. The settings take turns text by text, round after round,
+//! so that a machine which is slower for a while is slower for all of them; a speed is the median over the rounds. A text depends on
 //! its seed alone, so that every round must write the same ones: their quality is looked at once.
 
 use std::time::Instant;
@@ -120,16 +120,17 @@ pub fn measure(
     let mut at = Progress { round: 0, written: 0, total: contenders.len() * config.texts * config.rounds };
     for round in 1..=config.rounds {
         at.round = round;
-        for (contender, course) in contenders.iter().zip(&mut courses) {
-            let mut outputs = Vec::with_capacity(config.texts);
-            let mut elapsed_s = 0.0;
-            for number in 0..config.texts {
+        let mut written: Vec<_> = contenders.iter().map(|_| (Vec::with_capacity(config.texts), 0.0)).collect();
+        for number in 0..config.texts {
+            for (contender, (outputs, elapsed_s)) in contenders.iter().zip(&mut written) {
                 let start = Instant::now();
                 outputs.push(write(contender, config, number)?);
-                elapsed_s += start.elapsed().as_secs_f64();
+                *elapsed_s += start.elapsed().as_secs_f64();
                 at.written += 1;
                 progress(at);
             }
+        }
+        for (course, (outputs, elapsed_s)) in courses.iter_mut().zip(written) {
             course.finish_round(outputs, elapsed_s, round)?;
         }
     }

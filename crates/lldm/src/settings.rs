@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(origin("temperature"), Origin::User);
         assert_eq!(origin("sampler.threshold"), Origin::Checkpoint);
         assert_eq!(origin("block_length"), Origin::Paper);
-        assert_eq!(settings.entries().len(), 12);
+        assert_eq!(settings.entries().len(), 13);
     }
 
     #[test]

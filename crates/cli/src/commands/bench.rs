@@ -100,7 +100,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let points =
         tradeoff::measure(&contenders, &config, judge.as_ref().map(|judge| &judge.model), &mut |at| show.show(at));
     show.close();
-    let human = judge.as_ref().map(|judge| human(judge, &pipeline, args.texts)).transpose()?.flatten();
+    // Behind a prompt, human text without one is no level to compare with.
+    let free = judge.as_ref().filter(|_| config.prompts.is_empty());
+    let human = free.map(|judge| human(judge, &pipeline, args.texts)).transpose()?.flatten();
     let bench = Bench {
         date: machine::today(),
         machine,
@@ -111,13 +113,12 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         human,
         rows: points?,
     };
-    if let Some(path) = &args.svg {
-        whole_file::write(path, &bench.picture()?)?;
-    }
     if args.json {
-        return json_output::say(&bench);
+        json_output::say(&bench)?;
+    } else {
+        plain::say(&bench.table())?;
     }
-    Ok(plain::say(&bench.table())?)
+    args.svg.as_deref().map_or(Ok(()), |path| whole_file::write(path, &bench.picture()?))
 }
 
 /// The twin, then the model under each setting.

@@ -1,10 +1,12 @@
 //! What `lldm bench --against` found: as JSON, as a table, as a picture.
 
 use anyhow::{Result, anyhow};
+use lldm_diffusion::sampler::registry::find;
 use lldm_eval::plot::{self, Mark, Series, TradeoffPicture};
 use lldm_eval::samples::TextReport;
 use lldm_eval::tradeoff::{Point, TradeoffConfig};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::machine::Machine;
 use crate::render::plain;
@@ -114,14 +116,17 @@ impl Bench {
             ("low_confidence", "low_confidence, by steps", "steps"),
             ("threshold", "threshold, by its value", "threshold"),
         ] {
-            let own = points.iter().filter(|point| point.sampler.name == sampler);
+            // A setting that wrote no token has neither speed nor perplexity.
+            let own = points.iter().filter(|point| point.sampler.name == sampler && point.tokens > 0.0);
             let marks = own.map(|point| mark(point, point.sampler.parameters[varied].to_string()));
             series.push(Series { name: name.to_string(), marks: marks.collect::<Result<_>>()? });
         }
         series.retain(|series| !series.marks.is_empty());
         let twin = mark(twin, format!("the twin ({})", setting(twin)))?;
         let human = self.human.as_ref().and_then(|human| human.judge_perplexity);
-        Ok(plot::tradeoff(&TradeoffPicture { series, twin, human })?)
+        let Machine { cpu, threads, kernel, .. } = &self.machine;
+        let caption = format!("{cpu}, {threads} threads, kernel {kernel}, {}", self.date);
+        Ok(plot::tradeoff(&TradeoffPicture { caption, series, twin, human })?)
     }
 
     /// What was measured, where and how.
@@ -158,9 +163,14 @@ impl Bench {
     }
 }
 
-/// The sampler with its parameters.
+/// The sampler with its first parameter, which is the one that is varied, and what else is not at its default.
 fn setting(point: &Point) -> String {
+    let described = find(&point.sampler.name).map_or(&[][..], |spec| spec.parameters);
+    let plain = |name: &str, value: &Value| {
+        described.iter().skip(1).any(|parameter| parameter.name == name && parameter.default_value() == *value)
+    };
     let parameters = point.sampler.parameters.as_object().into_iter().flatten();
+    let parameters = parameters.filter(|(name, value)| !plain(name, value));
     let parameters = parameters.map(|(name, value)| format!(" {name}={value}"));
     format!("{}{}", point.sampler.name, parameters.collect::<String>())
 }

@@ -9,6 +9,7 @@ pub(crate) mod eval;
 pub(crate) mod man;
 pub(crate) mod methods;
 pub(crate) mod noises;
+pub(crate) mod objectives;
 pub(crate) mod recipes;
 pub(crate) mod run;
 mod run_lines;

@@ -4,8 +4,20 @@ use serde_json::Value;
 
 use crate::program::Place;
 
-const COMMANDS: &[&str] =
-    &["run", "trace", "train", "recipes", "data", "score", "bench", "show", "samplers", "noises", "doctor"];
+const COMMANDS: &[&str] = &[
+    "run",
+    "trace",
+    "train",
+    "recipes",
+    "data",
+    "score",
+    "bench",
+    "show",
+    "samplers",
+    "noises",
+    "objectives",
+    "doctor",
+];
 
 #[test]
 fn pages_name_every_command_and_sampler() {
@@ -43,7 +55,7 @@ fn pages_name_every_command_and_sampler() {
 fn the_documentation_is_that_of_the_registries() {
     let place = Place::new();
     let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
-    for what in ["samplers", "noises"] {
+    for what in ["samplers", "noises", "objectives"] {
         let page = std::fs::read_to_string(docs.join(what).with_extension("md")).unwrap();
         let expected = place.good(&[what, "--markdown"]);
         assert_eq!(page, expected, "make it again: lldm {what} --markdown > docs/{what}.md");

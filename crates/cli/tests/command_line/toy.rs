@@ -138,6 +138,7 @@ fn flags_win_over_the_environment_the_project_and_the_user() {
     max_tokens          5          the project: [FOLDER]/lldm.toml
     repetition_penalty  1.0        built in, as the paper has it where there is one
     sampler             threshold  the user: [FOLDER]/config/lldm/config.toml
+    sampler.minimum     1          built in, as the paper has it where there is one
     sampler.slack       0.0        built in, as the paper has it where there is one
     sampler.threshold   0.5        the project: [FOLDER]/lldm.toml
     temperature         0.25       the user: [FOLDER]/config/lldm/config.toml

@@ -63,7 +63,8 @@ fn golden_diffusion_gemma_stop() {
     let canvases: [Token; 3] = [1, 1, 2];
     assert_eq!(canvases.len(), file.stop_seq.len());
     for (step, (best, stops)) in canvases.into_iter().zip(&file.stop_seq).enumerate() {
-        let proposal = Proposal { token: 0, probability: 1.0, entropy: 1e-4, margin: 1.0, best, held: 0.0 };
+        let proposal =
+            Proposal { token: 0, probability: 1.0, entropy: 1e-4, margin: 1.0, best, best_probability: 1.0, held: 0.0 };
         let proposals = [CellProposal { position: 0, proposal, eligible: true }];
         let actions = act(sampler.as_mut(), &Canvas::noisy(vec![0]), &proposals, &Rng::new(0, 0).at(0, step));
         assert_eq!(actions == [(0, Action::Commit(best))], *stops, "step {step}: {actions:?}");

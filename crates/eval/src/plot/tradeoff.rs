@@ -28,6 +28,8 @@ pub struct Series {
 /// What is drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TradeoffPicture {
+    /// Where and when it was measured.
+    pub caption: String,
     /// One line a sampler.
     pub series: Vec<Series>,
     /// The model that the others are set against.
@@ -57,6 +59,7 @@ pub fn tradeoff(picture: &TradeoffPicture) -> Result<String> {
         area.fill(&WHITE).map_err(|error| fail(&error))?;
         let mut chart = ChartBuilder::on(&area)
             .margin(16)
+            .caption(&picture.caption, ("sans-serif", 13))
             .x_label_area_size(40)
             .y_label_area_size(56)
             .build_cartesian_2d(
@@ -193,6 +196,7 @@ mod tests {
     fn picture() -> TradeoffPicture {
         let marks = vec![mark("4 steps", 3.0, 200.0), mark("64 steps", 0.4, 40.0)];
         TradeoffPicture {
+            caption: "a machine".to_string(),
             series: vec![Series { name: "low_confidence".to_string(), marks }],
             twin: mark("the twin", 1.0, 50.0),
             human: Some(55.0),
@@ -203,7 +207,7 @@ mod tests {
     fn every_setting_is_named_in_the_picture() {
         let svg = tradeoff(&picture()).expect("a picture");
         assert!(svg.starts_with("<svg"));
-        for part in ["4 steps", "64 steps", "low_confidence", "the twin", "human text", "1x", "100"] {
+        for part in ["a machine", "4 steps", "64 steps", "low_confidence", "the twin", "human text", "1x", "100"] {
             assert!(svg.contains(part), "{part}");
         }
     }

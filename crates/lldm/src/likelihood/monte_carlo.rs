@@ -7,7 +7,10 @@
 //! - reconstruction: E_z[ -ln p(x | z) ] at the lower end, with the posterior that samplers end with;
 //! - prior: KL(q_t(. | x) || the same of a uniform draw) at the upper end, which depends on the noise alone.
 //!
-//! The times of a set are low-discrepancy, t_j = (u + j) / n; several sets with their own u tell the standard error.
+//! Half of the times are even in t, half in ln(t / (1 - t)), for the rare large values lie near the ends; each value is divided
+//! by that density. The times of a set are low-discrepancy, (u + j) / n of the way; several sets with their own u tell the
+//! standard error. With few samples of a short text it is optimistic under uniform and hybrid noise: of 400 estimates of
+//! three cells with 64 samples, four in five lay within two of it.
 
 use serde::{Deserialize, Serialize};
 
@@ -77,17 +80,32 @@ pub fn monte_carlo_bound(
             let offset = rng.at(place.number, OFFSET - set).uniform(0, Purpose::Time);
             let mut diffusion = 0.0;
             for sample in 0..count {
-                let t = T_MIN + (T_MAX - T_MIN) * (sample as f64 + offset) / count as f64;
+                let (t, density) = time((sample as f64 + offset) / count as f64);
                 let draws = rng.at(place.number, set + sets * sample);
-                diffusion += block.diffusion(context, t, &draws)? / count as f64;
+                diffusion += block.diffusion(context, t, &draws)? / (density * count as f64);
             }
             let draws = rng.at(place.number, OFFSET - SETS - set);
-            values.push((T_MAX - T_MIN) * diffusion + block.reconstruction(context, &draws)?);
+            values.push(diffusion + block.reconstruction(context, &draws)?);
         }
         let (nats, variance) = mean(&values);
         let prior = noise.prior_nats(denoiser.info().vocabulary, T_MAX) * place.cells.len() as f64;
         Ok(Block { nats: nats + prior, variance, nfe: samples + sets, exact: false })
     })
+}
+
+/// The time that lies `u` of the way through the density, and the density there.
+fn time(u: f64) -> (f64, f64) {
+    let logit = |t: f64| (t / (1.0 - t)).ln();
+    let (span, spread) = (T_MAX - T_MIN, logit(T_MAX) - logit(T_MIN));
+    let share = |t: f64| 0.5 * (t - T_MIN) / span + 0.5 * (logit(t) - logit(T_MIN)) / spread;
+    let (mut low, mut high) = (T_MIN, T_MAX);
+    // Bisection down to neighbouring numbers.
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        *if share(middle) < u { &mut low } else { &mut high } = middle;
+    }
+    let t = 0.5 * (low + high);
+    (t, 0.5 / span + 0.5 / (t * (1.0 - t) * spread))
 }
 
 impl Noised<'_> {

@@ -3,6 +3,7 @@
 
 mod chain;
 mod enumeration;
+mod integral;
 mod monte_carlo;
 
 use lldm::likelihood::{BoundConfig, Kind, block_bound, exhaustive_bound};

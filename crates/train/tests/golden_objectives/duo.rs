@@ -3,7 +3,6 @@
 use lldm_diffusion::Noise;
 use lldm_diffusion::noise::{Masked, Uniform};
 use lldm_diffusion::schedule::{Cosine, Linear, LogLinear, Schedule};
-use lldm_train::objective::closed_form::prior_nats;
 use lldm_train::objective::{NoisedCell, score_entropy, score_shift};
 use serde_json::Value;
 
@@ -133,5 +132,5 @@ fn golden_objectives_duo_curriculum_loss_of_what_it_drew() {
     let last = table[(place * (table.len() - 1) as f64).round() as usize];
     let alpha = (golden.vocabulary as f64 * last - 1.0) / (golden.vocabulary as f64 - 1.0);
     let noise = Given { alpha, slope: 0.0, alphabet: golden.everything() };
-    golden.expect("curriculum.prior_loss", &[prior_nats(&noise, golden.vocabulary, 1.0)], TOLERANCE);
+    golden.expect("curriculum.prior_loss", &[noise.prior_nats(golden.vocabulary, 1.0)], TOLERANCE);
 }

@@ -3,7 +3,6 @@
 use lldm_diffusion::noise::{Masked, Uniform};
 use lldm_diffusion::schedule::{Geometric, Linear, LogLinear, Schedule};
 use lldm_diffusion::{Noise, Token};
-use lldm_train::objective::closed_form::arrival_rate;
 use lldm_train::objective::{NoisedCell, score_entropy, score_shift};
 
 use crate::files::{Golden, LOOSE, TOLERANCE};
@@ -44,7 +43,7 @@ fn golden_objectives_sedd_scores_and_rates() {
             let log_score = log_scores(noise, outputs, z, t);
             entropies.push(score_entropy(noise, outputs, &cell) * now.alpha);
             // The rates by which other tokens are left for z, and z for others, per unit of sigma.
-            let to = |j: Token| arrival_rate(noise, j, t) * now.alpha;
+            let to = |j: Token| noise.arrival_rate(j, t) * now.alpha;
             let leave: f64 = tokens().filter(|j| *j != z).map(to).sum();
             rates.extend(tokens().map(|j| if j == z { -leave } else { to(z) }));
             let back: Vec<_> =
