@@ -10,7 +10,10 @@
 //! - `forward_backward`: sigma = (alpha_s - alpha_t) / alpha_t (DFM's forward-backward sampler, section 4.3).
 //!
 //! Deviations: the last step goes to s = 0 and draws, where the reference stops at 1e-5 and takes an argmax of all cells.
-//! On noise without a mask the token taken back is a fresh draw of the prior.
+//! No sigma goes beyond sigma_max; in the reference that of `forward_backward` does in the last step and takes masks of
+//! negative probability. A step of `loop` that crosses t_on ends there; in the reference its alpha runs past the alpha that
+//! is held next. Both are kept under `compat = "reference"`. On noise without a mask the token taken back is a fresh draw of
+//! the prior.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +22,7 @@ use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, Reads, Sampler, StepTimes, StepView};
 use super::transition::{Settle, draw};
 use crate::canvas::Cell;
-use crate::contract::Statistics;
+use crate::contract::{Compat, Statistics};
 use crate::noise::{Mixture, Noise};
 use crate::registry::{Kind, Parameter};
 use crate::rng::StepRng;
@@ -105,6 +108,7 @@ pub struct Remasking {
 
 struct Run {
     config: RemdmConfig,
+    compat: Compat,
     step: usize,
     /// The probability that each token had when it was written, by cell.
     confidences: Vec<Option<f64>>,
@@ -118,13 +122,14 @@ impl Default for RemdmConfig {
 
 impl RemdmConfig {
     /// The step from t to s of a process that keeps `alpha`.
-    pub fn remasking(&self, alpha: impl Fn(f64) -> f64, t: f64, s: f64) -> Remasking {
+    pub fn remasking(&self, alpha: impl Fn(f64) -> f64, t: f64, s: f64, compat: Compat) -> Remasking {
         let (t_on, t_off, on) = (self.t_on, self.t_off.min(self.t_on), self.alpha_on);
         if self.strategy == Strategy::Loop {
             let early = |t: f64| (1.0 - t) * on / (1.0 - t_on);
             let late = |t: f64| 1.0 - t * (1.0 - on) / t_off;
+            let end = if compat == Compat::Reference { s } else { s.max(t_on) };
             return match () {
-                () if t > t_on => Remasking { alpha_t: early(t), alpha_s: early(s.max(t_on)), sigma: 0.0 },
+                () if t > t_on => Remasking { alpha_t: early(t), alpha_s: early(end), sigma: 0.0 },
                 () if t <= t_off => Remasking { alpha_t: late(t), alpha_s: late(s), sigma: 0.0 },
                 () => Remasking { alpha_t: on, alpha_s: on, sigma: self.eta.min((1.0 - on) / on) },
             };
@@ -135,7 +140,10 @@ impl RemdmConfig {
             Strategy::Cap => self.eta.min(most),
             Strategy::Rescale => self.eta * most,
             Strategy::Conf => most,
-            Strategy::ForwardBackward if alpha_t > 0.0 => ((alpha_s - alpha_t) / alpha_t).min(most),
+            Strategy::ForwardBackward if alpha_t > 0.0 => {
+                let sigma = (alpha_s - alpha_t) / alpha_t;
+                if compat == Compat::Reference { sigma } else { sigma.min(most) }
+            }
             Strategy::ForwardBackward => most,
             Strategy::Loop => 0.0,
         };
@@ -156,7 +164,8 @@ impl Remasking {
         if written {
             return Mixture { mask: sigma, keep: 1.0 - sigma, draw: 0.0, uniform: 0.0 };
         }
-        let draw = ((alpha_s - (1.0 - sigma) * alpha_t) / (1.0 - alpha_t)).clamp(0.0, 1.0);
+        // Above 1 only where sigma is above sigma_max.
+        let draw = ((alpha_s - (1.0 - sigma) * alpha_t) / (1.0 - alpha_t)).max(0.0);
         Mixture { draw, mask: 1.0 - draw, keep: 0.0, uniform: 0.0 }
     }
 }
@@ -170,8 +179,8 @@ impl Sampler for Remdm {
         serde_json::json!(self.0)
     }
 
-    fn begin(&self, _: BlockStart) -> Box<dyn BlockSampler> {
-        Box::new(Run { config: self.0, step: 0, confidences: Vec::new() })
+    fn begin(&self, block: BlockStart) -> Box<dyn BlockSampler> {
+        Box::new(Run { config: self.0, compat: block.compat, step: 0, confidences: Vec::new() })
     }
 
     fn reads(&self, _: &dyn Noise) -> Reads {
@@ -210,7 +219,8 @@ impl BlockSampler for Run {
     }
 
     fn mixtures(&self, view: &StepView<'_>) -> Option<Vec<Mixture>> {
-        let remasking = self.config.remasking(|t| view.noise.marginal(t).alpha, view.times.t, view.times.s);
+        let alpha = |t| view.noise.marginal(t).alpha;
+        let remasking = self.config.remasking(alpha, view.times.t, view.times.s, self.compat);
         let shared = match self.config.strategy {
             Strategy::Conf => remasking.shared(&self.confidences),
             _ => vec![remasking.sigma; view.canvas.len()],
