@@ -43,7 +43,7 @@ impl Predicted {
     pub(crate) fn from_clean(clean: Vec<Vec<f64>>, tokens: &[Token]) -> Self {
         let proposal = |(row, held): (&Vec<f64>, &Token)| {
             let held = row[*held as usize];
-            Proposal { token: 0, probability: row[0], entropy: 0.0, margin: 0.0, best: 0, held }
+            Proposal { token: 0, probability: row[0], entropy: 0.0, margin: 0.0, best: 0, best_probability: 0.0, held }
         };
         let proposals = clean.iter().zip(tokens).map(proposal).collect();
         Self { clean, proposals }
