@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Sampler, ancestral, dream, entropy_bound, factor, first_hitting, gidd, hierarchical, left_to_right, low_confidence,
-    random, remdm, sdar, tau_leaping, threshold, token_editing,
+    psi, random, remdm, sdar, tau_leaping, threshold, token_editing,
 };
 use crate::error::Result;
 use crate::registry;
@@ -23,6 +23,7 @@ pub const ALL: &[Spec] = &[
     token_editing::SPEC,
     entropy_bound::SPEC,
     remdm::SPEC,
+    psi::SPEC,
     gidd::SPEC,
     tau_leaping::SPEC,
     left_to_right::SPEC,

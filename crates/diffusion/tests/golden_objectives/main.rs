@@ -11,6 +11,7 @@ mod file;
 mod gidd;
 mod guidance;
 mod network;
+mod psi;
 mod remdm;
 mod replay;
 mod sedd;
@@ -32,8 +33,6 @@ enum LeftOut {
     MixedPosteriors,
     /// Guidance by a classifier: it is no sampler's, and needs a classifier's answer for every token.
     ClassifierGuidance,
-    /// Duo's Psi-samplers: no sampler here mixes posterior and forward process.
-    Psi,
 }
 
 /// `count` + 1 times from `from` to `to`.
