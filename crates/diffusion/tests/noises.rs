@@ -63,7 +63,7 @@ proptest! {
         for spec in ALL {
             let noise = noise(spec, dice);
             let known: Vec<_> = (0..V as Token).map(|z| f64::from(u8::from(z == clean))).collect();
-            let mut found = vec![0.0; V];
+            let mut found = [0.0; V];
             for (held, weight) in marginal(&*noise, clean, t).into_iter().enumerate() {
                 for (sum, p) in found.iter_mut().zip(noise.posterior(held as Token, &known, s, t)) {
                     *sum += weight * p;
