@@ -13,6 +13,7 @@
 //! and [`metric`] how good generated text is. The process itself is in [`diffusion`], the networks in [`models`].
 
 pub mod error;
+pub mod generate;
 pub mod judge;
 pub mod likelihood;
 pub mod metric;
@@ -20,11 +21,13 @@ pub mod output;
 pub mod pipeline;
 pub mod prompt;
 pub mod settings;
+mod vocabulary;
 
 pub use error::{Error, Result};
+pub use generate::Generate;
 pub use lldm_diffusion as diffusion;
 pub use lldm_models as models;
 pub use output::Output;
-pub use pipeline::{Generate, Pipeline};
+pub use pipeline::Pipeline;
 pub use prompt::Prompt;
 pub use settings::{Layer, Origin, Settings};

@@ -1,0 +1,295 @@
+//! A text being set up, and how it is written: from prompts and settings to outputs.
+
+use lldm_diffusion::stop::EndOfText;
+use lldm_diffusion::{
+    Constraint, EndRule, Error as DiffusionError, GenerateConfig, Guidance, LogitTransform, Observer, Parts, Sequence,
+    Token, generate,
+};
+use lldm_models::{Defaults, LoadedModel};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::output::{Output, UsedSampler};
+use crate::pipeline::Pipeline;
+use crate::prompt::{Prefix, Prompt};
+use crate::settings::{Layer, Origin, Settings};
+use crate::vocabulary::{never_written, within_word};
+
+/// A generation being set up.
+#[must_use = "a generation does nothing until it is run"]
+pub struct Generate<'a> {
+    pipeline: &'a Pipeline,
+    prompts: Vec<Prompt>,
+    request: Defaults,
+    seed: u64,
+    first: u64,
+    bias: Vec<(Token, f32)>,
+    banned: Vec<Token>,
+    constraint: Option<&'a dyn Constraint>,
+    guidance: Option<&'a dyn Guidance>,
+    observer: Option<Box<dyn Observer + 'a>>,
+}
+
+impl<'a> Generate<'a> {
+    pub(crate) fn new(pipeline: &'a Pipeline, prompts: Vec<Prompt>) -> Self {
+        Self {
+            pipeline,
+            prompts,
+            request: Defaults::default(),
+            seed: 0,
+            first: 0,
+            bias: Vec::new(),
+            banned: Vec::new(),
+            constraint: None,
+            guidance: None,
+            observer: None,
+        }
+    }
+
+    /// The sampler, by its name in the registry.
+    pub fn sampler(mut self, name: &str) -> Self {
+        self.request.sampler = Some(name.to_string());
+        self
+    }
+
+    /// A parameter of the sampler.
+    pub fn parameter(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.request.sampler_parameters.insert(name.to_string(), value.into());
+        self
+    }
+
+    /// The most tokens that are written.
+    pub fn max_tokens(mut self, tokens: usize) -> Self {
+        self.request.max_tokens = Some(tokens);
+        self
+    }
+
+    /// Cells denoised together.
+    pub fn canvas_length(mut self, cells: usize) -> Self {
+        self.request.canvas_length = Some(cells);
+        self
+    }
+
+    /// Cells of a block within a canvas.
+    pub fn block_length(mut self, cells: usize) -> Self {
+        self.request.block_length = Some(cells);
+        self
+    }
+
+    /// The temperature of the draws; 0 takes the most probable token.
+    pub fn temperature(mut self, temperature: f64) -> Self {
+        self.request.temperature = Some(temperature);
+        self
+    }
+
+    /// The most probable tokens that are kept; 0 keeps all.
+    pub fn top_k(mut self, tokens: usize) -> Self {
+        self.request.top_k = Some(tokens);
+        self
+    }
+
+    /// The probability that the kept tokens hold; 1 keeps all.
+    pub fn top_p(mut self, probability: f64) -> Self {
+        self.request.top_p = Some(probability);
+        self
+    }
+
+    /// The penalty of tokens that stand in the text already; 1 is none.
+    pub fn repetition_penalty(mut self, penalty: f64) -> Self {
+        self.request.repetition_penalty = Some(penalty);
+        self
+    }
+
+    /// Logits to add to single tokens.
+    pub fn bias(mut self, bias: impl IntoIterator<Item = (Token, f32)>) -> Self {
+        self.bias.extend(bias);
+        self
+    }
+
+    /// Tokens that are never written.
+    pub fn ban(mut self, tokens: impl IntoIterator<Item = Token>) -> Self {
+        self.banned.extend(tokens);
+        self
+    }
+
+    /// Where an end token may be written.
+    pub fn end_rule(mut self, rule: EndRule) -> Self {
+        self.request.end_rule = Some(rule);
+        self
+    }
+
+    /// Several settings at once; those already made give way.
+    pub fn request(mut self, values: Defaults) -> Self {
+        self.request = values.or(self.request);
+        self
+    }
+
+    /// The seed.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The number of the first text; the others follow. A text depends on the seed and its number.
+    pub fn first_index(mut self, index: u64) -> Self {
+        self.first = index;
+        self
+    }
+
+    /// A language that the text must belong to.
+    pub fn constraint(mut self, constraint: &'a dyn Constraint) -> Self {
+        self.constraint = Some(constraint);
+        self
+    }
+
+    /// A soft pull.
+    pub fn guidance(mut self, guidance: &'a dyn Guidance) -> Self {
+        self.guidance = Some(guidance);
+        self
+    }
+
+    /// Watches every frame.
+    pub fn observe(mut self, observer: impl Observer + 'a) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Writes the one text.
+    pub fn run(self) -> Result<Output> {
+        let mut outputs = self.run_all()?;
+        outputs.pop().ok_or_else(|| Error::Prompt { message: "no prompt was given".to_string() })
+    }
+
+    /// Writes all texts.
+    pub fn run_all(self) -> Result<Vec<Output>> {
+        let Self { pipeline, prompts, request, seed, first, bias, banned, constraint, guidance, mut observer } = self;
+        let model = &pipeline.model;
+        let mut layers = pipeline.layers.clone();
+        layers.push(Layer { origin: Origin::Request, values: request });
+        let settings = Settings::resolve(&layers)?;
+        let mut waiting = Vec::with_capacity(prompts.len());
+        for (prompt, number) in prompts.into_iter().zip(first..) {
+            let mut first_banned = Vec::new();
+            let prefix = match prompt.prefix {
+                Prefix::Text(text) => {
+                    if !prompt.within_word && text.ends_with(char::is_alphanumeric) {
+                        first_banned = within_word(model);
+                    }
+                    model.tokenizer.encode(&text)?
+                }
+                Prefix::Tokens(tokens) => tokens,
+            };
+            // A text with a seed of its own is the first of that seed.
+            let (seed, index) = prompt.seed.map_or((seed, number), |own| (own, 0));
+            let fitted = fit(&settings, model, prefix.len())?;
+            waiting.push((fitted, Sequence { prefix, pins: prompt.pins, first_banned, seed, index }));
+        }
+        let setup = Setup { model, bias, banned, constraint, guidance };
+        let mut outputs: Vec<Option<Output>> = waiting.iter().map(|_| None).collect();
+        // Texts that are left different room are written apart, so that each is what it would be alone.
+        while let Some(first) = outputs.iter().position(Option::is_none) {
+            let settings = &waiting[first].0;
+            let group: Vec<_> = (first..waiting.len()).filter(|at| waiting[*at].0 == *settings).collect();
+            let sequences: Vec<_> = group.iter().map(|at| waiting[*at].1.clone()).collect();
+            let observer = observer.as_mut().map(|observer| observer.as_mut() as &mut dyn Observer);
+            for (at, output) in group.into_iter().zip(setup.write(settings, &sequences, observer)?) {
+                outputs[at] = Some(output);
+            }
+        }
+        Ok(outputs.into_iter().flatten().collect())
+    }
+}
+
+/// What all texts of a call share.
+struct Setup<'a> {
+    model: &'a LoadedModel,
+    bias: Vec<(Token, f32)>,
+    banned: Vec<Token>,
+    constraint: Option<&'a dyn Constraint>,
+    guidance: Option<&'a dyn Guidance>,
+}
+
+impl Setup<'_> {
+    /// Writes texts under the same settings.
+    fn write(
+        &self,
+        settings: &Settings,
+        sequences: &[Sequence],
+        observer: Option<&mut dyn Observer>,
+    ) -> Result<Vec<Output>> {
+        let model = self.model;
+        let sampler = settings.build_sampler()?;
+        let info = model.denoiser.info();
+        let stop = EndOfText { end: info.end.clone() };
+        let parts = Parts {
+            denoiser: model.denoiser.as_ref(),
+            noise: model.noise.as_ref(),
+            sampler: sampler.as_ref(),
+            stop: &stop,
+            guidance: self.guidance,
+            constraint: self.constraint,
+        };
+        let config = GenerateConfig {
+            max_tokens: settings.max_tokens,
+            canvas_length: settings.canvas_length,
+            block_length: settings.block_length,
+            end_rule: settings.end_rule,
+            transform: LogitTransform {
+                temperature: settings.temperature,
+                top_k: settings.top_k,
+                top_p: settings.top_p,
+                repetition_penalty: settings.repetition_penalty,
+                banned: [never_written(model), self.banned.clone()].concat(),
+                bias: self.bias.clone(),
+                ..LogitTransform::default()
+            },
+            compat: settings.compat,
+        };
+        let generations = generate(&parts, &config, sequences, observer)?;
+        generations
+            .into_iter()
+            .zip(sequences)
+            .map(|(generation, sequence)| {
+                Ok(Output {
+                    text: model.tokenizer.decode(&generation.tokens)?,
+                    tokens: generation.tokens,
+                    probabilities: generation.probabilities,
+                    seed: sequence.seed,
+                    model: model.name.clone(),
+                    sampler: UsedSampler {
+                        name: settings.sampler.clone(),
+                        parameters: sampler.settings(),
+                        max_tokens: settings.max_tokens,
+                        canvas_length: settings.canvas_length,
+                        block_length: settings.block_length,
+                        temperature: settings.temperature,
+                        top_k: settings.top_k,
+                        top_p: settings.top_p,
+                        repetition_penalty: settings.repetition_penalty,
+                        end_rule: settings.end_rule,
+                        compat: settings.compat,
+                    },
+                    usage: generation.usage,
+                    finish_reason: generation.finish,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The settings for a prefix of `prefix` tokens: where nobody asked for a length, the room that the model has decides. An
+/// empty room is an error.
+fn fit(settings: &Settings, model: &LoadedModel, prefix: usize) -> Result<Settings> {
+    let mut settings = settings.clone();
+    let info = model.denoiser.info();
+    let room = info.max_length.saturating_sub(prefix);
+    let asked = matches!(settings.origins.get("max_tokens"), Some(Origin::Request | Origin::Environment));
+    if room == 0 || (asked && settings.max_tokens > room) {
+        let canvas = if asked { settings.max_tokens } else { 1 };
+        return Err(DiffusionError::TooLong { prefix, canvas, limit: info.max_length }.into());
+    }
+    settings.max_tokens = settings.max_tokens.min(room);
+    settings.canvas_length = info.canvas_length.unwrap_or(settings.canvas_length.min(settings.max_tokens));
+    settings.block_length = settings.block_length.min(settings.canvas_length);
+    Ok(settings)
+}
