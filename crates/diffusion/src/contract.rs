@@ -34,7 +34,7 @@ pub struct LogitTransform {
     /// What the statistics of a proposal are those of. The sampler says it.
     #[serde(skip)]
     pub statistics: Statistics,
-    /// Whether a defect of a reference is kept.
+    /// Whether top-p drops the token with which it reaches p, as the reference of the sampler does. The loop says it.
     #[serde(skip)]
     pub compat: Compat,
 }

@@ -2,7 +2,7 @@
 
 use crate::bans::Bans;
 use crate::canvas::Token;
-use crate::contract::{ConstraintRun, Observer, Stop, StopView};
+use crate::contract::{Compat, ConstraintRun, Observer, Stop, StopView};
 use crate::denoiser::{Condition, Context, State, StepInput};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
@@ -38,9 +38,10 @@ impl<'a> Run<'a> {
     pub(crate) fn new(parts: &'a Parts<'a>, config: &'a GenerateConfig, sequence: &'a Sequence) -> Result<Self> {
         let info = parts.denoiser.info();
         let mut bans = Bans::new(&config.transform, info, parts.noise, sequence);
+        let nucleus = if parts.sampler.drops_crossing(parts.noise) { config.compat } else { Compat::Exact };
         bans.change(|transform| {
             transform.statistics = parts.sampler.statistics();
-            transform.compat = config.compat;
+            transform.compat = nucleus;
         });
         let constraint = parts.constraint.map(|constraint| constraint.start(config.max_tokens)).transpose()?;
         Ok(Self {

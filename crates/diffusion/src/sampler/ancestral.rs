@@ -98,6 +98,11 @@ impl Sampler for Ancestral {
         if noise.alphabet().is_some() { Reads::Open } else { Reads::Noisy }
     }
 
+    /// MDLM drops it, Duo and UDLM keep it.
+    fn drops_crossing(&self, noise: &dyn Noise) -> bool {
+        noise.alphabet().is_none()
+    }
+
     fn statistics(&self) -> Statistics {
         Statistics::Transformed
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::commit::commit;
 use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView};
+use crate::noise::Noise;
 use crate::rng::{Purpose, StepRng};
 
 /// The registry's entry.
@@ -43,6 +44,11 @@ impl Sampler for FirstHitting {
 
     fn settings(&self) -> serde_json::Value {
         serde_json::json!(self.0)
+    }
+
+    /// As in BD3-LM.
+    fn drops_crossing(&self, _: &dyn Noise) -> bool {
+        true
     }
 
     fn begin(&self, _: BlockStart) -> Box<dyn BlockSampler> {

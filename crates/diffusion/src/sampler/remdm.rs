@@ -187,6 +187,10 @@ impl Sampler for Remdm {
         Reads::Open
     }
 
+    fn drops_crossing(&self, _: &dyn Noise) -> bool {
+        true
+    }
+
     fn statistics(&self) -> Statistics {
         Statistics::Transformed
     }

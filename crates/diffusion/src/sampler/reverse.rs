@@ -24,6 +24,11 @@ pub trait Sampler: Send + Sync {
         Reads::Noisy
     }
 
+    /// Whether its reference drops the token with which top-p reaches p; then `compat = "reference"` does.
+    fn drops_crossing(&self, _: &dyn Noise) -> bool {
+        false
+    }
+
     /// Of which distribution it wants the statistics.
     fn statistics(&self) -> Statistics {
         Statistics::Plain

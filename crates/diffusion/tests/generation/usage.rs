@@ -1,7 +1,7 @@
 //! What a text costs, and what the frames say of it.
 
 use lldm_diffusion::toy::{SelfConditioned, Table};
-use lldm_diffusion::{Cell, GenerateConfig, Sequence};
+use lldm_diffusion::{Cell, Compat, GenerateConfig, LogitTransform, Sequence};
 use serde_json::json;
 
 use crate::{MASK, V, config, full_table, parts, sampler, sequences, watch, write};
@@ -116,4 +116,24 @@ fn frames_tell_the_steps_in_order() {
     assert_eq!(last.iter().map(|cell| cell.probability).collect::<Vec<_>>(), text.probabilities);
     let json = serde_json::to_string(&frames[1]).unwrap();
     assert_eq!(serde_json::from_str::<lldm_diffusion::Frame>(&json).unwrap(), frames[1]);
+}
+
+/// Under `compat = "reference"` top-p drops the token with which it reaches p where the sampler's reference does.
+#[test]
+fn the_reference_of_a_sampler_decides_about_the_crossing_token() {
+    let texts = vec![(vec![1], 0.5), (vec![2], 0.3), (vec![3], 0.2)];
+    let table = Table::new(V, MASK, vec![], texts).unwrap();
+    let seen = |name: &str, compat: Compat| {
+        let sampler = sampler(name, json!({}));
+        let transform = LogitTransform { top_p: 0.7, ..LogitTransform::default() };
+        let settings = GenerateConfig { transform, compat, ..config(1) };
+        let texts = write(&parts(&table, &*sampler), &settings, 0..60);
+        texts.iter().map(|text| text.tokens[0]).collect::<std::collections::BTreeSet<_>>()
+    };
+    for name in ["ancestral", "remdm", "first_hitting"] {
+        assert_eq!(seen(name, Compat::Reference).into_iter().collect::<Vec<_>>(), [1], "{name}");
+    }
+    for (name, compat) in [("dream", Compat::Reference), ("ancestral", Compat::Exact), ("dream", Compat::Exact)] {
+        assert_eq!(seen(name, compat).into_iter().collect::<Vec<_>>(), [1, 2], "{name}");
+    }
 }
