@@ -7,6 +7,10 @@
 //! Nothing is frozen: kept draws only condition the next step. It stops early when the argmax canvas has stood still for
 //! `stability` steps and the mean entropy lies below `confidence`. The entropies are in nats, at the temperature of the step.
 //!
+//! It wants answers that weigh the token held (`DenoiserInfo::weighs_held`), as training by plain cross-entropy gives them: a
+//! kept draw is only kept in mind by a model that believes what it sees. Models trained by the bound of uniform noise leave that
+//! to the posterior, and are better served by `ancestral` or `gidd`.
+//!
 //! Deviations: cells that are given are clamped at every step (the reference has no such cells); a canvas may have blocks,
 //! each with steps of its own; the temperature of the request multiplies that of the schedule.
 
