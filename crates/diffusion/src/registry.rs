@@ -12,6 +12,8 @@ pub struct Spec<B> {
     pub name: &'static str,
     /// Other names under which it is published.
     pub aliases: &'static [&'static str],
+    /// Names under which it is published with certain settings.
+    pub presets: &'static [Preset],
     /// What it does, in one line.
     pub summary: &'static str,
     /// Where it comes from.
@@ -21,6 +23,9 @@ pub struct Spec<B> {
     /// Builds it from a complete set of values.
     pub build: B,
 }
+
+/// A published name that stands for a method under certain settings: the name, and each setting with its value as JSON.
+pub type Preset = (&'static str, &'static [(&'static str, &'static str)]);
 
 /// The description of a parameter.
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +63,9 @@ pub enum Kind {
 
 /// The entry of that name, or of that other name; `what` says what the registry holds.
 pub fn find<B>(what: &'static str, all: &'static [Spec<B>], name: &str) -> Result<&'static Spec<B>> {
-    let known = |spec: &&Spec<B>| spec.name == name || spec.aliases.contains(&name);
+    let known = |spec: &&Spec<B>| spec.names().any(|known| known == name);
     all.iter().find(known).ok_or_else(|| {
-        let names: Vec<_> =
-            all.iter().flat_map(|spec| std::iter::once(&spec.name).chain(spec.aliases)).copied().collect();
+        let names: Vec<_> = all.iter().flat_map(Spec::names).collect();
         let hint = match nearest(name, &names) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known are {}", all.iter().map(|spec| spec.name).collect::<Vec<_>>().join(", ")),
@@ -87,6 +91,8 @@ pub struct Description {
     pub name: &'static str,
     /// Other names under which it is published.
     pub aliases: &'static [&'static str],
+    /// Names under which it is published with certain settings.
+    pub presets: &'static [Preset],
     /// What it does, in one line.
     pub summary: &'static str,
     /// Where it comes from.
@@ -96,10 +102,21 @@ pub struct Description {
 }
 
 impl<B> Spec<B> {
+    /// Every name that finds it.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<B> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied()).chain(self.presets.iter().map(|(name, _)| *name))
+    }
+
+    /// The settings that one of its names stands for.
+    pub fn preset(&self, name: &str) -> Map<String, Value> {
+        let found = self.presets.iter().filter(|(preset, _)| *preset == name).flat_map(|(_, values)| *values);
+        found.map(|(key, value)| (key.to_string(), serde_json::from_str(value).unwrap_or(Value::Null))).collect()
+    }
+
     /// What the entry says, without what it builds.
     pub fn description(&self) -> Description {
-        let Self { name, aliases, summary, paper, parameters, .. } = *self;
-        Description { name, aliases, summary, paper, parameters }
+        let Self { name, aliases, presets, summary, paper, parameters, .. } = *self;
+        Description { name, aliases, presets, summary, paper, parameters }
     }
 
     /// A complete set of values: what is given, checked, and the defaults for the rest.
@@ -159,6 +176,36 @@ impl Parameter {
         };
         if fits { Ok(()) } else { Err(self.range()) }
     }
+}
+
+/// The settings of a method, each described once: a struct with its defaults, and [`Parameter`]s for the registry.
+///
+/// A line holds name, type, default, the same default as JSON, range, and meaning.
+#[macro_export]
+macro_rules! settings {
+    ($(#[$meta:meta])* $name:ident {
+        $($field:ident: $type:ty = $default:expr => $json:literal, $kind:expr, $help:literal;)*
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            $(#[doc = $help] pub $field: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        impl $name {
+            /// What the registry says of each setting.
+            pub const PARAMETERS: &'static [$crate::registry::Parameter] = &[
+                $($crate::registry::Parameter { name: stringify!($field), kind: $kind, default: $json, help: $help },)*
+            ];
+        }
+    };
 }
 
 /// The Levenshtein distance.

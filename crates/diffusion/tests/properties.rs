@@ -203,6 +203,13 @@ impl Case {
             };
             settings.insert(parameter.name.to_string(), value);
         }
+        // A window begins before it ends.
+        if let (Some(on), Some(off)) = (settings.get("t_on").cloned(), settings.get("t_off").cloned())
+            && on.as_f64() < off.as_f64()
+        {
+            settings.insert("t_on".to_string(), off);
+            settings.insert("t_off".to_string(), on);
+        }
         settings
     }
 
@@ -280,15 +287,21 @@ fn case() -> impl Strategy<Value = Case> {
         1 => (1usize..8).prop_map(|grid| (None, Some(grid))),
     ];
     let temperature = prop_oneof![Just(0.0), Just(1.0), 0.1..3.0f64];
+    let filters =
+        (prop_oneof![Just(0), 1usize..4], prop_oneof![Just(1.0), 0.1..1.0f64], prop_oneof![Just(1.0), 0.5..3.0f64]);
+    let transform = (temperature, filters).prop_map(|(temperature, (top_k, top_p, repetition_penalty))| {
+        LogitTransform { temperature, top_k, top_p, repetition_penalty, ..LogitTransform::default() }
+    });
     let end_rule = prop_oneof![Just(EndRule::Free), Just(EndRule::Leftmost)];
-    let config = (1usize..10, 1usize..8, 1usize..8, end_rule, temperature).prop_map(
-        |(max_tokens, canvas_length, block_length, end_rule, temperature)| GenerateConfig {
+    let compat = prop_oneof![3 => Just(Compat::Exact), 1 => Just(Compat::Reference)];
+    let config = (1usize..10, 1usize..8, 1usize..8, end_rule, transform, compat).prop_map(
+        |(max_tokens, canvas_length, block_length, end_rule, transform, compat)| GenerateConfig {
             max_tokens,
             canvas_length,
             block_length,
             end_rule,
-            transform: LogitTransform { temperature, ..LogitTransform::default() },
-            compat: Compat::Exact,
+            transform,
+            compat,
         },
     );
     let sequence = (

@@ -97,9 +97,16 @@ impl Settings {
             origins.insert(format!("sampler.{}", parameter.name), Origin::Paper);
             parameters.insert(parameter.name.to_string(), parameter.default_value());
         }
+        let same = |name: &String| registry::find(name).is_ok_and(|found| found.name == spec.name);
         for layer in layers.iter().rev() {
+            // A name may stand for the method under certain settings.
+            for (name, value) in
+                layer.values.sampler.iter().filter(|name| same(name)).flat_map(|name| spec.preset(name))
+            {
+                origins.insert(format!("sampler.{name}"), layer.origin);
+                parameters.insert(name, value);
+            }
             // A weaker layer's parameters belong to its own sampler, if it names one.
-            let same = |name: &String| registry::find(name).is_ok_and(|spec| spec.name == sampler);
             let other = layer.values.sampler.as_ref().is_some_and(|name| !same(name));
             for (name, value) in layer.values.sampler_parameters.iter().filter(|_| !other) {
                 origins.insert(format!("sampler.{name}"), layer.origin);
@@ -194,6 +201,19 @@ mod tests {
         assert_eq!(origin("sampler.threshold"), Origin::Checkpoint);
         assert_eq!(origin("block_length"), Origin::Paper);
         assert_eq!(settings.entries().len(), 13);
+    }
+
+    /// A published name may stand for a method under certain settings; a setting that somebody gives is stronger.
+    #[test]
+    fn a_name_brings_its_settings_along() {
+        let user = layer(Origin::User, json!({"sampler": "tau_leaping", "sampler_parameters": {"method": "analytic"}}));
+        let named = layer(Origin::Request, json!({"sampler": "euler"}));
+        let settings = Settings::resolve(&[user.clone(), named]).expect("settings");
+        assert_eq!((settings.sampler.as_str(), &settings.parameters["method"]), ("tau_leaping", &json!("euler")));
+        assert_eq!(settings.origins["sampler.method"], Origin::Request);
+        let given = json!({"sampler": "euler", "sampler_parameters": {"method": "analytic", "steps": 3}});
+        let settings = Settings::resolve(&[user, layer(Origin::Request, given)]).expect("settings");
+        assert_eq!(Value::Object(settings.parameters), json!({"steps": 3, "method": "analytic"}));
     }
 
     #[test]

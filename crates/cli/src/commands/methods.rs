@@ -37,7 +37,9 @@ pub(crate) fn run(what: &str, all: &[Description], args: &MethodsArgs) -> Result
 
 /// Shows a registry of `what`s, or the one called `name`.
 pub(crate) fn show(what: &str, all: &[Description], name: Option<&str>, form: &FormArgs) -> Result<()> {
-    let known = |one: &&Description| name.is_none_or(|name| one.name == name || one.aliases.contains(&name));
+    let known = |one: &&Description| {
+        name.is_none_or(|name| one.name == name || also(one).iter().any(|(known, _)| *known == name))
+    };
     let found: Vec<_> = all.iter().filter(known).copied().collect();
     if let (Some(name), true) = (name, found.is_empty()) {
         let names: Vec<_> = all.iter().map(|one| one.name).collect();
@@ -54,11 +56,18 @@ pub(crate) fn show(what: &str, all: &[Description], name: Option<&str>, form: &F
     if let (Some(_), [one]) = (name, found.as_slice()) {
         let mut text = plain::pairs(&[
             (what, one.name.to_string()),
-            ("also", one.aliases.join(", ")),
+            (
+                "also",
+                also(one)
+                    .into_iter()
+                    .map(|(name, settings)| format!("{name}{settings}"))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            ),
             ("what", one.summary.to_string()),
             ("paper", one.paper.to_string()),
         ]);
-        if one.aliases.is_empty() {
+        if also(one).is_empty() {
             text = text.lines().filter(|line| !line.starts_with("also")).collect::<Vec<_>>().join("\n");
         }
         if !one.parameters.is_empty() {
@@ -94,8 +103,9 @@ fn markdown(what: &str, all: &[Description]) -> String {
     for one in all {
         // Writing into a string cannot fail.
         let _ = writeln!(text, "## `{}`\n\n{}. {}.", one.name, capital(one.summary), one.paper);
-        if !one.aliases.is_empty() {
-            let _ = writeln!(text, "Also found as `{}`.", one.aliases.join("`, `"));
+        if !also(one).is_empty() {
+            let names = also(one).into_iter().map(|(name, settings)| format!("`{name}`{settings}"));
+            let _ = writeln!(text, "Also found as {}.", names.collect::<Vec<_>>().join(", "));
         }
         if !one.parameters.is_empty() {
             text.push_str("\n| parameter | default | range | meaning |\n|---|---|---|---|\n");
@@ -107,6 +117,15 @@ fn markdown(what: &str, all: &[Description]) -> String {
         text.push('\n');
     }
     text.trim_end().to_string()
+}
+
+/// The other names, with what they stand for beyond the method.
+fn also(one: &Description) -> Vec<(&'static str, String)> {
+    let presets = one.presets.iter().map(|(name, values)| {
+        let values = values.iter().map(|(key, value)| format!("{key}={}", value.trim_matches('"')));
+        (*name, format!(" ({})", values.collect::<Vec<_>>().join(", ")))
+    });
+    one.aliases.iter().map(|name| (*name, String::new())).chain(presets).collect()
 }
 
 fn capital(text: &str) -> String {
@@ -145,6 +164,12 @@ fn described(one: &Description) -> Value {
     json!({
         "name": one.name,
         "aliases": one.aliases,
+        "presets": one.presets.iter().map(|(name, values)| json!({
+            "name": name,
+            "parameters": values.iter().map(|(key, value)| {
+                (key.to_string(), serde_json::from_str(value).unwrap_or(Value::Null))
+            }).collect::<serde_json::Map<_, _>>(),
+        })).collect::<Vec<_>>(),
         "summary": one.summary,
         "paper": one.paper,
         "parameters": parameters,

@@ -14,22 +14,25 @@ pub struct Block<N> {
 }
 
 impl<N: Noise> Block<N> {
+    /// The blocks of L cells.
+    pub fn count(&self, length: usize) -> usize {
+        length.div_ceil(self.block_length)
+    }
+
+    /// The block of a cell.
+    pub fn block_of(&self, position: usize) -> usize {
+        position / self.block_length
+    }
+
     /// Draws x_t with `times[b]` for block b.
     pub fn corrupt_blocks(&self, clean: &[Token], times: &[f64], rng: &StepRng) -> Result<Vec<Token>> {
-        let blocks = clean.len().div_ceil(self.block_length);
+        let blocks = self.count(clean.len());
         if times.len() != blocks {
             return Err(Error::setting("times", times.len(), format!("{blocks} blocks need one time each")));
         }
-        // The whole canvas is drawn at each time and the block cut out, so that a cell's draw depends on its position.
-        Ok(times
-            .iter()
-            .enumerate()
-            .flat_map(|(block, t)| {
-                let start = block * self.block_length;
-                let end = (start + self.block_length).min(clean.len());
-                self.inner.corrupt(&clean[..end], *t, rng).split_off(start)
-            })
-            .collect())
+        let cell =
+            |(at, token): (usize, &Token)| self.inner.corrupt_cell(times[self.block_of(at)], at, rng).unwrap_or(*token);
+        Ok(clean.iter().enumerate().map(cell).collect())
     }
 }
 
@@ -58,7 +61,7 @@ impl<N: Noise> Noise for Block<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::Masked;
+    use crate::noise::{Alphabet, Masked, Uniform};
     use crate::rng::Rng;
     use crate::schedule::Linear;
 
@@ -73,5 +76,9 @@ mod tests {
             noise.corrupt_blocks(&[1, 2, 3, 4], &[0.5, 0.5], &rng).expect("two blocks"),
             noise.corrupt(&[1, 2, 3, 4], 0.5, &rng)
         );
+        let alphabet = Alphabet { vocabulary: 9, without: None };
+        let uniform = Block { inner: Uniform { schedule: Linear, alphabet }, block_length: 3 };
+        let noisy = uniform.corrupt_blocks(&[8; 7], &[0.0, 1.0, 0.0], &rng).expect("three blocks");
+        assert!(noisy[..3] == [8; 3] && noisy[6] == 8 && noisy[3..6] != [8; 3], "{noisy:?}");
     }
 }

@@ -58,20 +58,18 @@ pub trait Noise: Send + Sync {
 
     /// Draws x_t given the L clean tokens.
     fn corrupt(&self, clean: &[Token], t: f64, rng: &StepRng) -> Vec<Token> {
+        clean.iter().enumerate().map(|(at, token)| self.corrupt_cell(t, at, rng).unwrap_or(*token)).collect()
+    }
+
+    /// What the noise has put into a cell by t; none where the clean token survives. `place` numbers the cell's draws.
+    fn corrupt_cell(&self, t: f64, place: usize, rng: &StepRng) -> Option<Token> {
         let marginal = self.marginal(t);
-        let cell = |(at, token): (usize, &Token)| {
-            let u = rng.uniform(at, Purpose::Corrupt);
-            if u < marginal.alpha {
-                return *token;
-            }
-            match (self.mask(), self.alphabet()) {
-                (Some(mask), _) if u < marginal.alpha + marginal.mask => mask,
-                (_, Some(alphabet)) => alphabet.draw(at, rng, Purpose::Prior),
-                (Some(mask), None) => mask,
-                (None, None) => *token,
-            }
-        };
-        clean.iter().enumerate().map(cell).collect()
+        let u = rng.uniform(place, Purpose::Corrupt) - marginal.alpha;
+        match (u < 0.0, self.mask(), self.alphabet()) {
+            (true, ..) => None,
+            (_, Some(mask), alphabet) if u < marginal.mask || alphabet.is_none() => Some(mask),
+            (_, _, alphabet) => alphabet.map(|alphabet| alphabet.draw(place, rng, Purpose::Prior)),
+        }
     }
 
     /// What the noise at t gives to the token `z`.
@@ -149,6 +147,28 @@ pub trait Noise: Send + Sync {
         let (now, rate) = (self.marginal(t), self.arrival_rate(z, t));
         let seen = self.noise_at(now, z) + if z == clean { now.alpha } else { 0.0 };
         if rate == 0.0 { 0.0 } else { rate / seen }
+    }
+}
+
+impl<T: Noise + ?Sized> Noise for &T {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn marginal(&self, t: f64) -> Marginal {
+        (**self).marginal(t)
+    }
+
+    fn slope(&self, t: f64) -> Marginal {
+        (**self).slope(t)
+    }
+
+    fn mask(&self) -> Option<Token> {
+        (**self).mask()
+    }
+
+    fn alphabet(&self) -> Option<Alphabet> {
+        (**self).alphabet()
     }
 }
 

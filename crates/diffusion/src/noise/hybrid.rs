@@ -18,6 +18,7 @@ use crate::registry::{Kind, Parameter};
 pub(super) const SPEC: Spec = Spec {
     name: "hybrid",
     aliases: &["gidd"],
+    presets: &[],
     summary: "a token becomes the mask, on the way there also a uniform draw",
     paper: "GIDD, von Rütte et al. 2025, arXiv 2503.04482",
     parameters: &[P_UNIFORM],

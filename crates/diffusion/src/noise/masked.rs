@@ -11,6 +11,7 @@ use crate::schedule::{self, Schedule};
 pub(super) const SPEC: Spec = Spec {
     name: "masked",
     aliases: &["absorbing", "absorb"],
+    presets: &[],
     summary: "a token becomes the mask and stays it",
     paper: "MDLM, Sahoo et al. 2024, arXiv 2406.07524",
     parameters: &[SCHEDULE],

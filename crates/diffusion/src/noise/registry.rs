@@ -6,6 +6,7 @@ use super::{Noise, hybrid, masked, uniform};
 use crate::canvas::Token;
 use crate::error::{Error, Result};
 use crate::registry::{self, Kind, Parameter};
+use crate::schedule;
 
 /// Every process, by name. A new one adds its file and one line here.
 pub const ALL: &[Spec] = &[masked::SPEC, uniform::SPEC, hybrid::SPEC];
@@ -26,7 +27,7 @@ pub struct Space {
 /// The description of a noise schedule's name.
 pub const SCHEDULE: Parameter = Parameter {
     name: "schedule",
-    kind: Kind::Choice(&["linear", "cosine", "log_linear", "geometric", "sqrt"]),
+    kind: Kind::Choice(schedule::NAMES),
     default: "\"linear\"",
     help: "the noise schedule alpha(t)",
 };

@@ -15,6 +15,7 @@ use crate::schedule::{self, Schedule};
 pub(super) const SPEC: Spec = Spec {
     name: "uniform",
     aliases: &["udlm", "duo"],
+    presets: &[],
     summary: "a token becomes a uniform draw from the vocabulary",
     paper: "UDLM, Schiff et al. 2024, arXiv 2412.10193",
     parameters: &[SCHEDULE],

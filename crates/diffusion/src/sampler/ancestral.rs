@@ -17,41 +17,30 @@ use super::reverse::{Action, BlockSampler, BlockStart, Reads, Sampler, StepTimes
 use super::transition::{Settle, best, draw, posteriors};
 use crate::contract::Statistics;
 use crate::noise::{Mixture, Noise};
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
 use crate::rng::StepRng;
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "ancestral",
     aliases: &["mdlm", "udlm", "duo", "uniform_ancestral", "ddpm"],
+    presets: &[],
     summary: "draws from the reverse posterior of the noise in T equal time steps",
     paper: "MDLM, Sahoo et al. 2024, arXiv 2406.07524; UDLM, Schiff et al. 2024, arXiv 2412.10193",
-    parameters: &[STEPS, TAIL],
+    parameters: AncestralConfig::PARAMETERS,
     build: |values| Ok(Box::new(Ancestral(serde_json::from_value(values)?))),
 };
 
-/// The description of the number of steps.
-pub(super) const STEPS: Parameter =
-    Parameter { name: "steps", kind: Kind::Integer { min: 1 }, default: "64", help: "time steps T for each block" };
-
-const TAIL: Parameter = Parameter {
-    name: "tail",
-    kind: Kind::Choice(&["draw", "greedy"]),
-    default: "\"draw\"",
-    help: "how the last cells are written: by the last draw, or all by the argmax of one more pass",
-};
-
 /// Where the steps end when one more pass writes the argmax.
-const LAST_TIME: f64 = 1e-5;
+pub(super) const LAST_TIME: f64 = 1e-5;
 
-/// The settings of [`Ancestral`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AncestralConfig {
-    /// Time steps T for each block.
-    pub steps: usize,
-    /// How the last cells are written.
-    pub tail: Tail,
+settings! {
+    /// The settings of [`Ancestral`].
+    AncestralConfig {
+        steps: usize = 64 => "64", Kind::Integer { min: 1 }, "time steps T for each block";
+        tail: Tail = Tail::Draw => "\"draw\"", Kind::Choice(&["draw", "greedy"]), "how the last cells are written: by the last draw, or all by the argmax of one more pass";
+    }
 }
 
 /// How the last cells are written.
@@ -72,12 +61,6 @@ pub struct Ancestral(pub AncestralConfig);
 struct Run {
     config: AncestralConfig,
     step: usize,
-}
-
-impl Default for AncestralConfig {
-    fn default() -> Self {
-        Self { steps: 64, tail: Tail::Draw }
-    }
 }
 
 impl Sampler for Ancestral {
@@ -111,14 +94,10 @@ impl Sampler for Ancestral {
 impl BlockSampler for Run {
     fn next_step(&mut self, _: usize, _: &StepRng) -> StepTimes {
         // Cells that no step was allowed to write are left after T steps: the last step is repeated for them.
-        let steps = self.config.steps.max(1);
-        let last = if self.config.tail == Tail::Greedy { LAST_TIME } else { 0.0 };
-        let at = |step: usize| 1.0 - (1.0 - last) * step as f64 / steps as f64;
-        if last > 0.0 && self.step >= steps {
-            return StepTimes::new(last, 0.0);
+        match self.config.tail {
+            Tail::Draw => StepTimes::grid(self.step, self.config.steps),
+            Tail::Greedy => StepTimes::grid_above(LAST_TIME, self.step, self.config.steps),
         }
-        let step = self.step.min(steps - 1);
-        StepTimes::new(at(step), at(step + 1).max(0.0))
     }
 
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)> {

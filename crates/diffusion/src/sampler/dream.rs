@@ -16,65 +16,40 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ancestral::STEPS;
 use super::commit::commit;
 use super::rank::Rank;
 use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, CellProposal, Sampler, StepTimes, StepView};
 use crate::contract::{Compat, Statistics};
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
 use crate::rng::{Purpose, StepRng};
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "dream",
-    aliases: &["maskgit_plus", "topk_margin", "maskgit"],
+    aliases: &[],
+    presets: &[
+        ("dream_origin", &[("algorithm", "\"origin\"")]),
+        ("maskgit", &[("algorithm", "\"maskgit_plus\"")]),
+        ("maskgit_plus", &[("algorithm", "\"maskgit_plus\"")]),
+        ("topk_margin", &[("algorithm", "\"topk_margin\"")]),
+    ],
     summary: "writes as many cells as the time grid asks for, by probability, margin or entropy",
     paper: "Dream, Ye et al. 2025, arXiv 2508.15487",
-    parameters: &[
-        STEPS,
-        Parameter {
-            name: "algorithm",
-            kind: Kind::Choice(&["origin", "maskgit_plus", "topk_margin", "entropy", "confidence_threshold"]),
-            default: "\"entropy\"",
-            help: "which cells are written",
-        },
-        Parameter {
-            name: "alg_temp",
-            kind: Kind::Number { min: 0.0, max: f64::INFINITY },
-            default: "0.0",
-            help: "the temperature of the choice of cells; 0 takes the first",
-        },
-        Parameter {
-            name: "eps",
-            kind: Kind::Number { min: 0.0, max: 0.5 },
-            default: "0.001",
-            help: "where the time grid ends",
-        },
-        Parameter {
-            name: "threshold",
-            kind: Kind::Number { min: 0.0, max: 1.0 },
-            default: "0.9",
-            help: "confidence_threshold: the probability from which a cell that is due is written",
-        },
-    ],
+    parameters: DreamConfig::PARAMETERS,
     build: |values| Ok(Box::new(Dream(serde_json::from_value(values)?))),
 };
 
-/// The settings of [`Dream`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DreamConfig {
-    /// Time steps T for each block.
-    pub steps: usize,
-    /// Which cells are written.
-    pub algorithm: DreamAlgorithm,
-    /// The temperature of the choice of cells.
-    pub alg_temp: f64,
-    /// Where the time grid ends.
-    pub eps: f64,
-    /// The probability from which `confidence_threshold` writes a cell that is due.
-    pub threshold: f64,
+settings! {
+    /// The settings of [`Dream`].
+    DreamConfig {
+        steps: usize = 64 => "64", Kind::Integer { min: 1 }, "time steps T for each block";
+        algorithm: DreamAlgorithm = DreamAlgorithm::Entropy => "\"entropy\"", Kind::Choice(&["origin", "maskgit_plus", "topk_margin", "entropy", "confidence_threshold"]), "which cells are written";
+        alg_temp: f64 = 0.0 => "0.0", Kind::Number { min: 0.0, max: f64::INFINITY }, "the temperature of the choice of cells; 0 takes the first";
+        eps: f64 = 1e-3 => "0.001", Kind::Number { min: 0.0, max: 0.5 }, "where the time grid ends";
+        threshold: f64 = 0.9 => "0.9", Kind::Number { min: 0.0, max: 1.0 }, "confidence_threshold: the probability from which a cell that is due is written";
+    }
 }
 
 /// Which cells are written.
@@ -105,12 +80,6 @@ struct Run {
     step: usize,
     /// Cells that were due but not sure enough.
     held_back: usize,
-}
-
-impl Default for DreamConfig {
-    fn default() -> Self {
-        Self { steps: 64, algorithm: DreamAlgorithm::Entropy, alg_temp: 0.0, eps: 1e-3, threshold: 0.9 }
-    }
 }
 
 impl Sampler for Dream {

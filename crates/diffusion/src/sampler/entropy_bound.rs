@@ -14,8 +14,6 @@
 //! Deviations: cells that are given are clamped at every step (the reference has no such cells); a canvas may have blocks,
 //! each with steps of its own; the temperature of the request multiplies that of the schedule.
 
-use serde::{Deserialize, Serialize};
-
 use super::commit::within_entropy;
 use super::rank::Rank;
 use super::registry::Spec;
@@ -23,72 +21,31 @@ use super::reverse::{Action, BlockSampler, BlockStart, CellProposal, Reads, Samp
 use crate::canvas::Token;
 use crate::contract::Statistics;
 use crate::noise::Noise;
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
 use crate::rng::StepRng;
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "entropy_bound",
-    aliases: &["diffusion_gemma", "eb_sampler"],
+    aliases: &["diffusion_gemma"],
+    presets: &[],
     summary: "keeps the draws whose entropies add up to little, renews the noise of the others",
     paper: "DiffusionGemma, Google 2026; EB-Sampler, Ben-Hamu et al. 2025, arXiv 2505.24857",
-    parameters: &[
-        Parameter {
-            name: "steps",
-            kind: Kind::Integer { min: 1 },
-            default: "48",
-            help: "the most steps for each block",
-        },
-        Parameter {
-            name: "entropy_bound",
-            kind: Kind::Number { min: 0.0, max: f64::INFINITY },
-            default: "0.1",
-            help: "what the entropies before a kept draw may add up to, in nats",
-        },
-        Parameter {
-            name: "t_min",
-            kind: Kind::Number { min: 0.0, max: f64::INFINITY },
-            default: "0.4",
-            help: "the temperature that the schedule goes down to",
-        },
-        Parameter {
-            name: "t_max",
-            kind: Kind::Number { min: 0.0, max: f64::INFINITY },
-            default: "0.8",
-            help: "the temperature of the first step",
-        },
-        Parameter {
-            name: "stability",
-            kind: Kind::Integer { min: 0 },
-            default: "1",
-            help: "steps that the argmax canvas must stand still before an early stop",
-        },
-        Parameter {
-            name: "confidence",
-            kind: Kind::Number { min: 0.0, max: f64::INFINITY },
-            default: "0.005",
-            help: "the mean entropy below which a still canvas stops early, in nats; 0 never stops early",
-        },
-    ],
+    parameters: EntropyBoundConfig::PARAMETERS,
     build: |values| Ok(Box::new(EntropyBound(serde_json::from_value(values)?))),
 };
 
-/// The settings of [`EntropyBound`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EntropyBoundConfig {
-    /// The most steps for each block, S.
-    pub steps: usize,
-    /// What the entropies before a kept draw may add up to, in nats.
-    pub entropy_bound: f64,
-    /// The temperature that the schedule goes down to.
-    pub t_min: f64,
-    /// The temperature of the first step.
-    pub t_max: f64,
-    /// Steps that the argmax canvas must stand still before an early stop.
-    pub stability: usize,
-    /// The mean entropy below which a still canvas stops early, in nats.
-    pub confidence: f64,
+settings! {
+    /// The settings of [`EntropyBound`].
+    EntropyBoundConfig {
+        steps: usize = 48 => "48", Kind::Integer { min: 1 }, "the most steps for each block";
+        entropy_bound: f64 = 0.1 => "0.1", Kind::Number { min: 0.0, max: f64::INFINITY }, "what the entropies before a kept draw may add up to, in nats";
+        t_min: f64 = 0.4 => "0.4", Kind::Number { min: 0.0, max: f64::INFINITY }, "the temperature that the schedule goes down to";
+        t_max: f64 = 0.8 => "0.8", Kind::Number { min: 0.0, max: f64::INFINITY }, "the temperature of the first step";
+        stability: usize = 1 => "1", Kind::Integer { min: 0 }, "steps that the argmax canvas must stand still before an early stop";
+        confidence: f64 = 0.005 => "0.005", Kind::Number { min: 0.0, max: f64::INFINITY }, "the mean entropy below which a still canvas stops early, in nats; 0 never stops early";
+    }
 }
 
 /// The sampler.
@@ -101,12 +58,6 @@ struct Run {
     /// The argmax of the last step, and how many steps before it had the same.
     last: Vec<Token>,
     still: usize,
-}
-
-impl Default for EntropyBoundConfig {
-    fn default() -> Self {
-        Self { steps: 48, entropy_bound: 0.1, t_min: 0.4, t_max: 0.8, stability: 1, confidence: 0.005 }
-    }
 }
 
 impl Sampler for EntropyBound {

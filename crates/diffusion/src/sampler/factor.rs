@@ -7,36 +7,30 @@
 //! Deviations: when the first cell that fails is the last one, the reference writes it all the same (kept under
 //! `compat = "reference"`); the mask is never predicted.
 
-use serde::{Deserialize, Serialize};
-
 use super::commit::{commit, factor};
 use super::rank::Rank;
 use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView};
 use crate::contract::Compat;
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "factor",
     aliases: &[],
+    presets: &[],
     summary: "writes the more cells, the surer all of them are together",
     paper: "Fast-dLLM, Wu et al. 2025, arXiv 2505.22618",
-    parameters: &[Parameter {
-        name: "factor",
-        kind: Kind::Number { min: 0.0, max: f64::INFINITY },
-        default: "1.0",
-        help: "how much doubt n cells together may have: 1 - p of the n-th times n + 1",
-    }],
+    parameters: FactorConfig::PARAMETERS,
     build: |values| Ok(Box::new(Factor(serde_json::from_value(values)?))),
 };
 
-/// The settings of [`Factor`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FactorConfig {
-    /// How much doubt n cells together may have: 1 - p of the n-th times n + 1.
-    pub factor: f64,
+settings! {
+    /// The settings of [`Factor`].
+    FactorConfig {
+        factor: f64 = 1.0 => "1.0", Kind::Number { min: 0.0, max: f64::INFINITY }, "how much doubt n cells together may have: 1 - p of the n-th times n + 1";
+    }
 }
 
 /// The sampler.
@@ -47,12 +41,6 @@ struct Run {
     factor: f64,
     compat: Compat,
     total: usize,
-}
-
-impl Default for FactorConfig {
-    fn default() -> Self {
-        Self { factor: 1.0 }
-    }
 }
 
 impl Sampler for Factor {

@@ -18,7 +18,8 @@ use crate::rng::{Purpose, StepRng};
 pub(super) const SPEC: Spec = Spec {
     name: "first_hitting",
     aliases: &[],
-    summary: "writes one uniformly chosen cell at a time, at its exact time",
+    presets: &[],
+    summary: "writes one uniformly chosen cell at a time, at its exact time under the linear schedule",
     paper: "Zheng et al. 2024, arXiv 2409.02908",
     parameters: &[],
     build: |values| Ok(Box::new(FirstHitting(serde_json::from_value(values)?))),

@@ -10,50 +10,23 @@
 //! Deviation: the time grid goes from 1 to 0; under `compat = "reference"` it is that of the reference, which starts one step
 //! below 1 and makes its last step from t to t.
 
-use serde::{Deserialize, Serialize};
-
-use super::ancestral::STEPS;
 use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, CellProposal, Reads, Sampler, StepTimes, StepView};
 use super::transition::{Settle, draw, posteriors};
 use crate::contract::{Compat, Statistics};
 use crate::noise::{Mixture, Noise};
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
 use crate::rng::StepRng;
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "gidd",
     aliases: &["self_correction"],
+    presets: &[],
     summary: "draws from the reverse posterior, then corrects the tokens that the model doubts",
     paper: "GIDD, von Rütte et al. 2025, arXiv 2503.04482",
-    parameters: &[
-        STEPS,
-        Parameter {
-            name: "correction_steps",
-            kind: Kind::Integer { min: 0 },
-            default: "32",
-            help: "the most steps of self-correction",
-        },
-        Parameter {
-            name: "correction_temperature",
-            kind: Kind::Number { min: 0.0, max: f64::INFINITY },
-            default: "0.1",
-            help: "what the temperature is multiplied by while correcting",
-        },
-        Parameter {
-            name: "tokens_per_step",
-            kind: Kind::Integer { min: 1 },
-            default: "1",
-            help: "tokens changed in a step of correction",
-        },
-        Parameter {
-            name: "patience",
-            kind: Kind::Integer { min: 0 },
-            default: "32",
-            help: "steps of correction without a better text",
-        },
-    ],
+    parameters: GiddConfig::PARAMETERS,
     build: |values| Ok(Box::new(Gidd(serde_json::from_value(values)?))),
 };
 
@@ -62,20 +35,15 @@ const CORRECTION_TIME: f64 = 0.01;
 /// How near to 0 and 1 the reference's grid goes.
 const REFERENCE_EPS: f64 = 1e-4;
 
-/// The settings of [`Gidd`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GiddConfig {
-    /// Time steps T for each block.
-    pub steps: usize,
-    /// The most steps of self-correction.
-    pub correction_steps: usize,
-    /// What the temperature is multiplied by while correcting.
-    pub correction_temperature: f64,
-    /// Tokens changed in a step of correction.
-    pub tokens_per_step: usize,
-    /// Steps of correction without a better text.
-    pub patience: usize,
+settings! {
+    /// The settings of [`Gidd`].
+    GiddConfig {
+        steps: usize = 64 => "64", Kind::Integer { min: 1 }, "time steps T for each block";
+        correction_steps: usize = 32 => "32", Kind::Integer { min: 0 }, "the most steps of self-correction";
+        correction_temperature: f64 = 0.1 => "0.1", Kind::Number { min: 0.0, max: f64::INFINITY }, "what the temperature is multiplied by while correcting";
+        tokens_per_step: usize = 1 => "1", Kind::Integer { min: 1 }, "tokens changed in a step of correction";
+        patience: usize = 32 => "32", Kind::Integer { min: 0 }, "steps of correction without a better text";
+    }
 }
 
 /// The sampler.
@@ -90,12 +58,6 @@ struct Run {
     corrections: usize,
     /// The largest share of cells that held the argmax, and the steps since.
     agreement: (f64, usize),
-}
-
-impl Default for GiddConfig {
-    fn default() -> Self {
-        Self { steps: 64, correction_steps: 32, correction_temperature: 0.1, tokens_per_step: 1, patience: 32 }
-    }
 }
 
 impl Sampler for Gidd {

@@ -15,56 +15,29 @@ use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, CellProposal, Reads, Sampler, StepTimes, StepView};
 use crate::canvas::Cell;
 use crate::noise::Noise;
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
 use crate::rng::StepRng;
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "hierarchical",
     aliases: &["hierarchy", "dinfer"],
+    presets: &[],
     summary: "writes the surest cell of every run of masks, and all that are sure enough",
     paper: "dInfer, Ma et al. 2025, arXiv 2510.08666",
-    parameters: &[
-        Parameter {
-            name: "rule",
-            kind: Kind::Choice(&["runs", "fast", "remask"]),
-            default: "\"runs\"",
-            help: "what happens where no cell is sure, and whether written cells are taken back",
-        },
-        Parameter {
-            name: "threshold",
-            kind: Kind::Number { min: 0.0, max: 1.0 },
-            default: "0.9",
-            help: "the probability above which a cell is written",
-        },
-        Parameter {
-            name: "low_threshold",
-            kind: Kind::Number { min: 0.0, max: 1.0 },
-            default: "0.4",
-            help: "the probability above which the best cell of a run is written",
-        },
-        Parameter {
-            name: "remask_threshold",
-            kind: Kind::Number { min: 0.0, max: 1.0 },
-            default: "0.4",
-            help: "remask: the probability below which a written cell is taken back",
-        },
-    ],
+    parameters: HierarchicalConfig::PARAMETERS,
     build: |values| Ok(Box::new(Hierarchical(serde_json::from_value(values)?))),
 };
 
-/// The settings of [`Hierarchical`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HierarchicalConfig {
-    /// What happens where no cell is sure, and whether written cells are taken back.
-    pub rule: HierarchyRule,
-    /// The probability above which a cell is written.
-    pub threshold: f64,
-    /// The probability above which the best cell of a run is written.
-    pub low_threshold: f64,
-    /// The probability below which a written cell is taken back.
-    pub remask_threshold: f64,
+settings! {
+    /// The settings of [`Hierarchical`].
+    HierarchicalConfig {
+        rule: HierarchyRule = HierarchyRule::Runs => "\"runs\"", Kind::Choice(&["runs", "fast", "remask"]), "what happens where no cell is sure, and whether written cells are taken back";
+        threshold: f64 = 0.9 => "0.9", Kind::Number { min: 0.0, max: 1.0 }, "the probability above which a cell is written";
+        low_threshold: f64 = 0.4 => "0.4", Kind::Number { min: 0.0, max: 1.0 }, "the probability above which the best cell of a run is written";
+        remask_threshold: f64 = 0.4 => "0.4", Kind::Number { min: 0.0, max: 1.0 }, "remask: the probability below which a written cell is taken back";
+    }
 }
 
 /// What happens where no cell is sure, and whether written cells are taken back.
@@ -89,12 +62,6 @@ struct Run {
     total: usize,
     /// Cells that were taken back already.
     taken: Vec<usize>,
-}
-
-impl Default for HierarchicalConfig {
-    fn default() -> Self {
-        Self { rule: HierarchyRule::Runs, threshold: 0.9, low_threshold: 0.4, remask_threshold: 0.4 }
-    }
 }
 
 impl Sampler for Hierarchical {

@@ -13,6 +13,7 @@ use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepV
 pub(super) const SPEC: Spec = Spec {
     name: "left_to_right",
     aliases: &[],
+    presets: &[],
     summary: "writes one cell at a time from left to right (the autoregressive baseline)",
     paper: "BD3-LM, Arriola et al. 2025, arXiv 2503.09573, section 3.1",
     parameters: &[],

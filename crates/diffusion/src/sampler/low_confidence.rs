@@ -7,46 +7,34 @@
 //! the text); steps without quota are skipped instead of costing a forward pass; `steps` that the number of blocks does
 //! not divide are spread over the first blocks instead of being refused.
 
-use serde::{Deserialize, Serialize};
-
 use super::quota::QuotaRun;
 use super::rank::Rank;
 use super::registry::Spec;
 use super::reverse::{BlockSampler, BlockStart, Sampler};
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "low_confidence",
     aliases: &["llada"],
+    presets: &[],
     summary: "writes a fixed number of the surest predictions each step",
     paper: "LLaDA, Nie et al. 2025, arXiv 2502.09992",
-    parameters: &[Parameter {
-        name: "steps",
-        kind: Kind::Integer { min: 1 },
-        default: "32",
-        help: "steps in total, shared by the blocks of a canvas",
-    }],
+    parameters: LowConfidenceConfig::PARAMETERS,
     build: |values| Ok(Box::new(LowConfidence(serde_json::from_value(values)?))),
 };
 
-/// The settings of [`LowConfidence`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LowConfidenceConfig {
-    /// Steps in total, shared by the blocks of a canvas.
-    pub steps: usize,
+settings! {
+    /// The settings of [`LowConfidence`].
+    LowConfidenceConfig {
+        steps: usize = 32 => "32", Kind::Integer { min: 1 }, "steps in total, shared by the blocks of a canvas";
+    }
 }
 
 /// The sampler.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LowConfidence(pub LowConfidenceConfig);
-
-impl Default for LowConfidenceConfig {
-    fn default() -> Self {
-        Self { steps: 32 }
-    }
-}
 
 impl Sampler for LowConfidence {
     fn name(&self) -> &'static str {

@@ -16,60 +16,43 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ancestral::STEPS;
 use super::registry::Spec;
+use super::remdm::check_window;
 use super::reverse::{Action, BlockSampler, BlockStart, Reads, Sampler, StepTimes, StepView};
 use super::transition::{Settle, draw, held_probability};
 use crate::contract::{Compat, Statistics};
 use crate::noise::{Marginal, Mixture, Noise};
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
 use crate::rng::StepRng;
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "psi",
     aliases: &["predictor_corrector"],
+    presets: &[],
     summary: "mixes the reverse posterior with a prediction that is noised again",
     paper: "Psi-samplers, Deschenaux et al. 2026, arXiv 2602.21185",
-    parameters: &[
-        STEPS,
-        Parameter {
-            name: "strategy",
-            kind: Kind::Choice(&["constant", "remdm", "cap", "rescale"]),
-            default: "\"cap\"",
-            help: "how the share of the posterior is set",
-        },
-        Parameter { name: "kappa", kind: SHARE, default: "0.95", help: "constant: the share of the posterior" },
-        Parameter {
-            name: "eta",
-            kind: SHARE,
-            default: "0.01",
-            help: "the chance of new noise per step: itself (remdm), its ceiling (cap), its share of the largest (rescale)",
-        },
-        Parameter { name: "t_on", kind: SHARE, default: "1.0", help: "the time from which the strategy holds" },
-        Parameter { name: "t_off", kind: SHARE, default: "0.0", help: "the time until which the strategy holds" },
-    ],
-    build: |values| Ok(Box::new(Psi(serde_json::from_value(values)?))),
+    parameters: PsiConfig::PARAMETERS,
+    build: |values| {
+        let config: PsiConfig = serde_json::from_value(values)?;
+        check_window(config.t_on, config.t_off)?;
+        Ok(Box::new(Psi(config)))
+    },
 };
 
 const SHARE: Kind = Kind::Number { min: 0.0, max: 1.0 };
 
-/// The settings of [`Psi`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PsiConfig {
-    /// Time steps T for each block.
-    pub steps: usize,
-    /// How kappa is set.
-    pub strategy: PsiStrategy,
-    /// The share of the posterior, if it is constant.
-    pub kappa: f64,
-    /// The size of sigma.
-    pub eta: f64,
-    /// The time from which the strategy holds.
-    pub t_on: f64,
-    /// The time until which the strategy holds.
-    pub t_off: f64,
+settings! {
+    /// The settings of [`Psi`].
+    PsiConfig {
+        steps: usize = 64 => "64", Kind::Integer { min: 1 }, "time steps T for each block";
+        strategy: PsiStrategy = PsiStrategy::Cap => "\"cap\"", Kind::Choice(&["constant", "remdm", "cap", "rescale"]), "how the share of the posterior is set";
+        kappa: f64 = 0.95 => "0.95", SHARE, "constant: the share of the posterior";
+        eta: f64 = 0.01 => "0.01", SHARE, "the chance of new noise per step: itself (remdm), its ceiling (cap), its share of the largest (rescale)";
+        t_on: f64 = 1.0 => "1.0", SHARE, "the time from which the strategy holds";
+        t_off: f64 = 0.0 => "0.0", SHARE, "the time until which the strategy holds";
+    }
 }
 
 /// How kappa is set.
@@ -95,12 +78,6 @@ struct Run {
     config: PsiConfig,
     compat: Compat,
     step: usize,
-}
-
-impl Default for PsiConfig {
-    fn default() -> Self {
-        Self { steps: 64, strategy: PsiStrategy::Cap, kappa: 0.95, eta: 0.01, t_on: 1.0, t_off: 0.0 }
-    }
 }
 
 impl PsiConfig {
@@ -146,10 +123,7 @@ impl Sampler for Psi {
 
 impl BlockSampler for Run {
     fn next_step(&mut self, _: usize, _: &StepRng) -> StepTimes {
-        let steps = self.config.steps.max(1);
-        let step = self.step.min(steps - 1) as f64;
-        let steps = steps as f64;
-        StepTimes::new(1.0 - step / steps, (1.0 - (step + 1.0) / steps).max(0.0))
+        StepTimes::grid(self.step, self.config.steps)
     }
 
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)> {

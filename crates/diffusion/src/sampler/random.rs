@@ -5,46 +5,34 @@
 //!
 //! Deviations: those of `low_confidence`.
 
-use serde::{Deserialize, Serialize};
-
 use super::quota::QuotaRun;
 use super::rank::Rank;
 use super::registry::Spec;
 use super::reverse::{BlockSampler, BlockStart, Sampler};
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "random",
     aliases: &[],
+    presets: &[],
     summary: "writes a fixed number of uniformly chosen cells each step",
     paper: "LLaDA, Nie et al. 2025, arXiv 2502.09992",
-    parameters: &[Parameter {
-        name: "steps",
-        kind: Kind::Integer { min: 1 },
-        default: "32",
-        help: "steps in total, shared by the blocks of a canvas",
-    }],
+    parameters: RandomConfig::PARAMETERS,
     build: |values| Ok(Box::new(Random(serde_json::from_value(values)?))),
 };
 
-/// The settings of [`Random`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RandomConfig {
-    /// Steps in total, shared by the blocks of a canvas.
-    pub steps: usize,
+settings! {
+    /// The settings of [`Random`].
+    RandomConfig {
+        steps: usize = 32 => "32", Kind::Integer { min: 1 }, "steps in total, shared by the blocks of a canvas";
+    }
 }
 
 /// The sampler.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Random(pub RandomConfig);
-
-impl Default for RandomConfig {
-    fn default() -> Self {
-        Self { steps: 32 }
-    }
-}
 
 impl Sampler for Random {
     fn name(&self) -> &'static str {

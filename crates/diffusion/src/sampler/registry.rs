@@ -37,10 +37,12 @@ pub fn find(name: &str) -> Result<&'static Spec> {
     registry::find("sampler", ALL, name)
 }
 
-/// Builds a sampler; parameters that are not given have their defaults.
+/// Builds a sampler; parameters that are not given are those that the name stands for, else their defaults.
 pub fn build(name: &str, given: &Map<String, Value>) -> Result<Box<dyn Sampler>> {
     let spec = find(name)?;
-    let values = spec.resolve("sampler", given)?;
+    let mut values = spec.preset(name);
+    values.extend(given.clone());
+    let values = spec.resolve("sampler", &values)?;
     (spec.build)(values).map_err(|error| spec.mistake("sampler", error.to_string()))
 }
 
@@ -61,6 +63,37 @@ mod tests {
             for parameter in spec.parameters {
                 parameter.check(&parameter.default_value()).expect("a default lies in its range");
             }
+        }
+    }
+
+    #[test]
+    fn every_published_name_builds_what_it_stands_for() {
+        let mut names = std::collections::BTreeSet::new();
+        for spec in ALL {
+            for name in spec.names() {
+                assert!(names.insert(name), "{name} stands for two samplers");
+                let built = build(name, &Map::new()).expect("a sampler");
+                assert_eq!(built.name(), spec.name);
+                for (key, value) in spec.preset(name) {
+                    assert_eq!(built.settings()[&key], value, "{name}");
+                    assert!(!value.is_null(), "{name}");
+                }
+            }
+        }
+        let settings = |name: &str, key: &str| build(name, &Map::new()).expect("a sampler").settings()[key].clone();
+        assert_eq!(settings("topk_margin", "algorithm"), "topk_margin");
+        assert_eq!(settings("static", "strategy"), "static");
+        assert_eq!(settings("euler", "method"), "euler");
+        let given = Map::from_iter([("method".to_string(), Value::from("analytic"))]);
+        assert_eq!(build("euler", &given).expect("a sampler").settings()["method"], "analytic");
+    }
+
+    #[test]
+    fn a_window_that_ends_before_it_begins_is_refused() {
+        let given = Map::from_iter([("t_off".to_string(), Value::from(0.5)), ("t_on".to_string(), Value::from(0.2))]);
+        for name in ["remdm", "psi"] {
+            let error = build(name, &given).err().expect("a mistake").to_string();
+            assert!(error.contains("`t_off` is 0.5, but must not lie above `t_on`, 0.2"), "{error}");
         }
     }
 

@@ -17,61 +17,54 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ancestral::STEPS;
 use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, Reads, Sampler, StepTimes, StepView};
 use super::transition::{Settle, draw};
 use crate::canvas::Cell;
 use crate::contract::{Compat, Statistics};
 use crate::noise::{Mixture, Noise};
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
 use crate::rng::StepRng;
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "remdm",
-    aliases: &["remdm_cap", "remasking"],
+    aliases: &["remasking"],
+    presets: &[
+        ("remdm_cap", &[("strategy", "\"cap\"")]),
+        ("remdm_rescale", &[("strategy", "\"rescale\"")]),
+        ("remdm_conf", &[("strategy", "\"conf\"")]),
+        ("remdm_loop", &[("strategy", "\"loop\"")]),
+    ],
     summary: "draws from the reverse posterior, and takes some written tokens back",
     paper: "ReMDM, Wang et al. 2025, arXiv 2503.00307",
-    parameters: &[
-        STEPS,
-        Parameter {
-            name: "strategy",
-            kind: Kind::Choice(&["cap", "rescale", "conf", "loop", "forward_backward"]),
-            default: "\"cap\"",
-            help: "how the chance of being taken back is set",
-        },
-        Parameter {
-            name: "eta",
-            kind: Kind::Number { min: 0.0, max: 1.0 },
-            default: "0.02",
-            help: "the chance of being taken back per step: its ceiling (cap), its share of the largest (rescale), itself (loop)",
-        },
-        Parameter { name: "t_on", kind: TIME, default: "0.55", help: "loop: the time from which alpha is held" },
-        Parameter { name: "t_off", kind: TIME, default: "0.05", help: "loop: the time until which alpha is held" },
-        Parameter { name: "alpha_on", kind: TIME, default: "0.9", help: "loop: the alpha that is held" },
-    ],
-    build: |values| Ok(Box::new(Remdm(serde_json::from_value(values)?))),
+    parameters: RemdmConfig::PARAMETERS,
+    build: |values| {
+        let config: RemdmConfig = serde_json::from_value(values)?;
+        check_window(config.t_on, config.t_off)?;
+        Ok(Box::new(Remdm(config)))
+    },
 };
 
 const TIME: Kind = Kind::Number { min: 0.01, max: 0.99 };
 
-/// The settings of [`Remdm`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RemdmConfig {
-    /// Time steps T for each block.
-    pub steps: usize,
-    /// How sigma is set.
-    pub strategy: Strategy,
-    /// The size of sigma.
-    pub eta: f64,
-    /// The time from which alpha is held.
-    pub t_on: f64,
-    /// The time until which alpha is held.
-    pub t_off: f64,
-    /// The alpha that is held.
-    pub alpha_on: f64,
+settings! {
+    /// The settings of [`Remdm`].
+    RemdmConfig {
+        steps: usize = 64 => "64", Kind::Integer { min: 1 }, "time steps T for each block";
+        strategy: Strategy = Strategy::Cap => "\"cap\"", Kind::Choice(&["cap", "rescale", "conf", "loop", "forward_backward"]), "how the chance of being taken back is set";
+        eta: f64 = 0.02 => "0.02", Kind::Number { min: 0.0, max: 1.0 }, "the chance of being taken back per step: its ceiling (cap), its share of the largest (rescale), itself (loop)";
+        t_on: f64 = 0.55 => "0.55", TIME, "loop: the time from which alpha is held";
+        t_off: f64 = 0.05 => "0.05", TIME, "loop: the time until which alpha is held";
+        alpha_on: f64 = 0.9 => "0.9", TIME, "loop: the alpha that is held";
+    }
+}
+
+/// Refuses a window that ends before it begins.
+pub(super) fn check_window(t_on: f64, t_off: f64) -> serde_json::Result<()> {
+    let message = || format!("`t_off` is {t_off}, but must not lie above `t_on`, {t_on}: time runs from 1 to 0");
+    if t_off > t_on { Err(serde::de::Error::custom(message())) } else { Ok(()) }
 }
 
 /// How sigma is set.
@@ -114,24 +107,24 @@ struct Run {
     confidences: Vec<Option<f64>>,
 }
 
-impl Default for RemdmConfig {
-    fn default() -> Self {
-        Self { steps: 64, strategy: Strategy::Cap, eta: 0.02, t_on: 0.55, t_off: 0.05, alpha_on: 0.9 }
-    }
-}
-
 impl RemdmConfig {
     /// The step from t to s of a process that keeps `alpha`.
     pub fn remasking(&self, alpha: impl Fn(f64) -> f64, t: f64, s: f64, compat: Compat) -> Remasking {
-        let (t_on, t_off, on) = (self.t_on, self.t_off.min(self.t_on), self.alpha_on);
+        let (t_on, t_off, on) = (self.t_on, self.t_off, self.alpha_on);
         if self.strategy == Strategy::Loop {
             let early = |t: f64| (1.0 - t) * on / (1.0 - t_on);
             let late = |t: f64| 1.0 - t * (1.0 - on) / t_off;
+            // The step that crosses t_off ends on the late line: with few steps it may be the last.
+            let held = match compat {
+                _ if s <= 0.0 => 1.0,
+                Compat::Exact if s < t_off => late(s),
+                Compat::Exact | Compat::Reference => on,
+            };
             let end = if compat == Compat::Reference { s } else { s.max(t_on) };
             return match () {
                 () if t > t_on => Remasking { alpha_t: early(t), alpha_s: early(end), sigma: 0.0 },
                 () if t <= t_off => Remasking { alpha_t: late(t), alpha_s: late(s), sigma: 0.0 },
-                () => Remasking { alpha_t: on, alpha_s: on, sigma: self.eta.min((1.0 - on) / on) },
+                () => Remasking { alpha_t: on, alpha_s: held, sigma: self.eta.min((1.0 - held) / on) },
             };
         }
         let (alpha_t, alpha_s) = (alpha(t), if s <= 0.0 { 1.0 } else { alpha(s) });
@@ -198,10 +191,7 @@ impl Sampler for Remdm {
 
 impl BlockSampler for Run {
     fn next_step(&mut self, _: usize, _: &StepRng) -> StepTimes {
-        let steps = self.config.steps.max(1);
-        let step = self.step.min(steps - 1) as f64;
-        let steps = steps as f64;
-        StepTimes::new(1.0 - step / steps, (1.0 - (step + 1.0) / steps).max(0.0))
+        StepTimes::grid(self.step, self.config.steps)
     }
 
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)> {

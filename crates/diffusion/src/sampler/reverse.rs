@@ -131,6 +131,21 @@ impl StepTimes {
         Self { t, s, heat: 1.0 }
     }
 
+    /// Step number `step` of `steps` equal ones from 1 to 0; the last one is repeated for cells that it could not write.
+    pub fn grid(step: usize, steps: usize) -> Self {
+        let steps = steps.max(1);
+        let at = |step: usize| 1.0 - step as f64 / steps as f64;
+        let step = step.min(steps - 1);
+        Self::new(at(step), at(step + 1).max(0.0))
+    }
+
+    /// Step number `step` of `steps` equal ones from 1 to `last`; behind them comes the one from there to 0.
+    pub fn grid_above(last: f64, step: usize, steps: usize) -> Self {
+        let steps = steps.max(1);
+        let at = |step: usize| 1.0 - (1.0 - last) * step as f64 / steps as f64;
+        if step >= steps { Self::new(last, 0.0) } else { Self::new(at(step), at(step + 1)) }
+    }
+
     /// The time as the share of noisy cells, for methods without a schedule; never quite 0, where no noise is left.
     pub fn by_count(noisy: usize, total: usize) -> Self {
         let (noisy, total) = (noisy.max(1) as f64, total.max(1) as f64);

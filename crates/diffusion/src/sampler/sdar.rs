@@ -18,51 +18,29 @@ use super::rank::Rank;
 use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView};
 use crate::contract::Statistics;
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
 use crate::rng::StepRng;
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "sdar",
-    aliases: &["dynamic", "static", "low_confidence_dynamic", "low_confidence_static"],
+    aliases: &["dynamic", "low_confidence_dynamic"],
+    presets: &[("static", &[("strategy", "\"static\"")]), ("low_confidence_static", &[("strategy", "\"static\"")])],
     summary: "writes a quota of the surest cells per step, or all that are sure enough",
     paper: "SDAR, Cheng et al. 2025, arXiv 2510.06303",
-    parameters: &[
-        Parameter {
-            name: "strategy",
-            kind: Kind::Choice(&["dynamic", "static", "sequential", "entropy_bounded"]),
-            default: "\"dynamic\"",
-            help: "which cells a step writes",
-        },
-        Parameter { name: "steps", kind: Kind::Integer { min: 1 }, default: "4", help: "steps for each block" },
-        Parameter {
-            name: "threshold",
-            kind: Kind::Number { min: 0.0, max: 1.0 },
-            default: "0.9",
-            help: "dynamic: the probability above which a cell is written",
-        },
-        Parameter {
-            name: "entropy_bound",
-            kind: Kind::Number { min: 0.0, max: f64::INFINITY },
-            default: "0.4",
-            help: "entropy_bounded: what the entropies of the written cells stay below together, in nats",
-        },
-    ],
+    parameters: SdarConfig::PARAMETERS,
     build: |values| Ok(Box::new(Sdar(serde_json::from_value(values)?))),
 };
 
-/// The settings of [`Sdar`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SdarConfig {
-    /// Which cells a step writes.
-    pub strategy: SdarStrategy,
-    /// Steps for each block.
-    pub steps: usize,
-    /// The probability above which `dynamic` writes a cell.
-    pub threshold: f64,
-    /// What the entropies stay below together under `entropy_bounded`, in nats.
-    pub entropy_bound: f64,
+settings! {
+    /// The settings of [`Sdar`].
+    SdarConfig {
+        strategy: SdarStrategy = SdarStrategy::Dynamic => "\"dynamic\"", Kind::Choice(&["dynamic", "static", "sequential", "entropy_bounded"]), "which cells a step writes";
+        steps: usize = 4 => "4", Kind::Integer { min: 1 }, "steps for each block";
+        threshold: f64 = 0.9 => "0.9", Kind::Number { min: 0.0, max: 1.0 }, "dynamic: the probability above which a cell is written";
+        entropy_bound: f64 = 0.4 => "0.4", Kind::Number { min: 0.0, max: f64::INFINITY }, "entropy_bounded: what the entropies of the written cells stay below together, in nats";
+    }
 }
 
 /// Which cells a step writes.
@@ -89,12 +67,6 @@ struct Run {
     quota: Vec<usize>,
     total: usize,
     step: usize,
-}
-
-impl Default for SdarConfig {
-    fn default() -> Self {
-        Self { strategy: SdarStrategy::Dynamic, steps: 4, threshold: 0.9, entropy_bound: 0.4 }
-    }
 }
 
 impl Sampler for Sdar {

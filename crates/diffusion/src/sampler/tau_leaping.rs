@@ -11,45 +11,34 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ancestral::STEPS;
+use super::ancestral::LAST_TIME;
 use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, Reads, Sampler, StepTimes, StepView};
 use super::transition::{Settle, draw, held_probability, posteriors};
 use crate::canvas::Token;
 use crate::contract::Statistics;
 use crate::noise::{Mixture, Noise};
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
 use crate::rng::StepRng;
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "tau_leaping",
-    aliases: &["sedd", "euler", "analytic"],
+    aliases: &["sedd"],
+    presets: &[("euler", &[("method", "\"euler\"")]), ("analytic", &[("method", "\"analytic\"")])],
     summary: "steps along the rates of the reverse process (Euler), or by its exact transition (analytic)",
     paper: "SEDD, Lou et al. 2024, arXiv 2310.16834",
-    parameters: &[
-        STEPS,
-        Parameter {
-            name: "method",
-            kind: Kind::Choice(&["euler", "analytic"]),
-            default: "\"analytic\"",
-            help: "how a step is made",
-        },
-    ],
+    parameters: TauLeapingConfig::PARAMETERS,
     build: |values| Ok(Box::new(TauLeaping(serde_json::from_value(values)?))),
 };
 
-/// Where the steps end and the last pass begins.
-const LAST_TIME: f64 = 1e-5;
-
-/// The settings of [`TauLeaping`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TauLeapingConfig {
-    /// Time steps T for each block.
-    pub steps: usize,
-    /// How a step is made.
-    pub method: Method,
+settings! {
+    /// The settings of [`TauLeaping`].
+    TauLeapingConfig {
+        steps: usize = 64 => "64", Kind::Integer { min: 1 }, "time steps T for each block";
+        method: Method = Method::Analytic => "\"analytic\"", Kind::Choice(&["euler", "analytic"]), "how a step is made";
+    }
 }
 
 /// How a step is made.
@@ -72,22 +61,21 @@ struct Run {
     step: usize,
 }
 
-impl Default for TauLeapingConfig {
-    fn default() -> Self {
-        Self { steps: 64, method: Method::Analytic }
-    }
-}
-
 /// The Euler step from t to s of a cell that holds `held`, to which the prediction gives `held_probability`. `keep` is less
 /// than nothing where the step is too large.
 pub fn euler_step(noise: &dyn Noise, held: Token, held_probability: f64, s: f64, t: f64) -> Mixture {
-    let (now, arrival) = (noise.marginal(t), noise.arrival_rate(held, t));
+    // At t = 1 nothing may be left of the text, and the rate has no bound: it is taken a little before.
+    let at = if noise.marginal(t).alpha > 0.0 { t } else { t.min(1.0 - LAST_TIME) };
+    let (now, arrival) = (noise.marginal(at), noise.arrival_rate(held, at));
     let seen = now.alpha * held_probability + noise.noise_at(now, held);
     if arrival <= 0.0 || seen <= 0.0 {
         return Mixture::KEEP;
     }
     let step = (t - s) * arrival / seen;
-    Mixture { keep: 1.0 - step, draw: step * now.alpha, uniform: step * now.uniform, mask: step * now.mask }
+    let (draw, uniform, mask) = (step * now.alpha, step * now.uniform, step * now.mask);
+    // A mask that becomes the mask is kept.
+    let stays = if noise.mask() == Some(held) { mask } else { 0.0 };
+    Mixture { keep: 1.0 - step + stays, draw, uniform, mask: mask - stays }
 }
 
 impl Sampler for TauLeaping {
@@ -115,12 +103,7 @@ impl Sampler for TauLeaping {
 
 impl BlockSampler for Run {
     fn next_step(&mut self, _: usize, _: &StepRng) -> StepTimes {
-        let steps = self.config.steps.max(1);
-        if self.step >= steps {
-            return StepTimes::new(LAST_TIME, 0.0);
-        }
-        let at = |step: usize| 1.0 - (1.0 - LAST_TIME) * step as f64 / steps as f64;
-        StepTimes::new(at(self.step), at(self.step + 1))
+        StepTimes::grid_above(LAST_TIME, self.step, self.config.steps)
     }
 
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)> {

@@ -7,53 +7,31 @@
 //!
 //! Deviation: the mask is never predicted (in the reference an argmax on the mask keeps the loop from ending).
 
-use serde::{Deserialize, Serialize};
-
 use super::commit::{commit, sure};
 use super::rank::Rank;
 use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, Sampler, StepTimes, StepView};
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "threshold",
     aliases: &["fast_dllm"],
+    presets: &[],
     summary: "writes every prediction that is sure enough, and always the surest",
     paper: "Fast-dLLM, Wu et al. 2025, arXiv 2505.22618",
-    parameters: &[
-        Parameter {
-            name: "threshold",
-            kind: Kind::Number { min: 0.0, max: 1.0 },
-            default: "0.9",
-            help: "the probability from which a cell is written",
-        },
-        Parameter {
-            name: "slack",
-            kind: Kind::Number { min: 0.0, max: 1.0 },
-            default: "0.0",
-            help: "cells this near to the surest are written with it (dInfer: 0.00001)",
-        },
-        Parameter {
-            name: "minimum",
-            kind: Kind::Integer { min: 1 },
-            default: "1",
-            help: "the fewest cells written in a step, sure or not",
-        },
-    ],
+    parameters: ThresholdConfig::PARAMETERS,
     build: |values| Ok(Box::new(Threshold(serde_json::from_value(values)?))),
 };
 
-/// The settings of [`Threshold`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ThresholdConfig {
-    /// The probability from which a cell is written.
-    pub threshold: f64,
-    /// Cells whose probability is this near to that of the surest are written with it.
-    pub slack: f64,
-    /// The fewest cells written in a step, sure or not.
-    pub minimum: usize,
+settings! {
+    /// The settings of [`Threshold`].
+    ThresholdConfig {
+        threshold: f64 = 0.9 => "0.9", Kind::Number { min: 0.0, max: 1.0 }, "the probability from which a cell is written";
+        slack: f64 = 0.0 => "0.0", Kind::Number { min: 0.0, max: 1.0 }, "cells this near to the surest are written with it (dInfer: 0.00001)";
+        minimum: usize = 1 => "1", Kind::Integer { min: 1 }, "the fewest cells written in a step, sure or not";
+    }
 }
 
 /// The sampler.
@@ -63,12 +41,6 @@ pub struct Threshold(pub ThresholdConfig);
 struct Run {
     config: ThresholdConfig,
     total: usize,
-}
-
-impl Default for ThresholdConfig {
-    fn default() -> Self {
-        Self { threshold: 0.9, slack: 0.0, minimum: 1 }
-    }
 }
 
 impl Sampler for Threshold {

@@ -8,55 +8,34 @@
 //! Deviations: `edit_threshold = 1` turns editing off (in some engines 0 does, in others 0 edits always: it does here); the
 //! rounds after the last mask are bounded (the first release has no bound); the mask is never predicted.
 
-use serde::{Deserialize, Serialize};
-
 use super::rank::Rank;
 use super::registry::Spec;
 use super::reverse::{Action, BlockSampler, BlockStart, Reads, Sampler, StepTimes, StepView};
 use crate::canvas::Cell;
+use crate::contract::Statistics;
 use crate::noise::Noise;
-use crate::registry::{Kind, Parameter};
+use crate::registry::Kind;
 use crate::rng::StepRng;
+use crate::settings;
 
 /// The registry's entry.
 pub(super) const SPEC: Spec = Spec {
     name: "token_editing",
-    aliases: &["llada2", "joint_threshold"],
+    aliases: &["joint_threshold"],
+    presets: &[],
     summary: "writes what is sure enough and edits what the model would now replace",
     paper: "LLaDA2.1, inclusionAI 2026",
-    parameters: &[
-        Parameter {
-            name: "threshold",
-            kind: Kind::Number { min: 0.0, max: 1.0 },
-            default: "0.7",
-            help: "the probability above which a mask is written",
-        },
-        Parameter {
-            name: "edit_threshold",
-            kind: Kind::Number { min: 0.0, max: 1.0 },
-            default: "0.5",
-            help: "the probability above which a written token is replaced; 1 never edits",
-        },
-        Parameter {
-            name: "post_edit_steps",
-            kind: Kind::Integer { min: 0 },
-            default: "16",
-            help: "the most rounds of edits after the last mask of a block",
-        },
-    ],
+    parameters: TokenEditingConfig::PARAMETERS,
     build: |values| Ok(Box::new(TokenEditing(serde_json::from_value(values)?))),
 };
 
-/// The settings of [`TokenEditing`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TokenEditingConfig {
-    /// The probability above which a mask is written.
-    pub threshold: f64,
-    /// The probability above which a written token is replaced.
-    pub edit_threshold: f64,
-    /// The most rounds of edits after the last mask of a block.
-    pub post_edit_steps: usize,
+settings! {
+    /// The settings of [`TokenEditing`].
+    TokenEditingConfig {
+        threshold: f64 = 0.7 => "0.7", Kind::Number { min: 0.0, max: 1.0 }, "the probability above which a mask is written";
+        edit_threshold: f64 = 0.5 => "0.5", Kind::Number { min: 0.0, max: 1.0 }, "the probability above which a written token is replaced; 1 never edits";
+        post_edit_steps: usize = 16 => "16", Kind::Integer { min: 0 }, "the most rounds of edits after the last mask of a block";
+    }
 }
 
 /// The sampler.
@@ -67,12 +46,6 @@ struct Run {
     config: TokenEditingConfig,
     total: usize,
     rounds: usize,
-}
-
-impl Default for TokenEditingConfig {
-    fn default() -> Self {
-        Self { threshold: 0.7, edit_threshold: 0.5, post_edit_steps: 16 }
-    }
 }
 
 impl Sampler for TokenEditing {
@@ -90,6 +63,11 @@ impl Sampler for TokenEditing {
 
     fn reads(&self, _: &dyn Noise) -> Reads {
         Reads::Open
+    }
+
+    /// The reference takes its confidence after temperature, top-k and top-p.
+    fn statistics(&self) -> Statistics {
+        Statistics::Transformed
     }
 }
 

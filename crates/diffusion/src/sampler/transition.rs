@@ -55,7 +55,8 @@ pub(super) fn draw(view: &StepView<'_>, mixtures: &[Mixture], settle: Settle) ->
                     view.noise.alphabet().map(|alphabet| alphabet.draw(cell.position, view.rng, Purpose::Prior));
                 token.map(write)
             }
-            Outcome::Keep if view.noise.mask() == Some(held) || settle == Settle::Draft => None,
+            // Noise that nothing marks becomes a draft when a step keeps it.
+            Outcome::Keep if view.noise.mask() == Some(held) => None,
             Outcome::Keep => Some(write(held)),
         };
         actions.extend(action.map(|action| (cell.position, action)));

@@ -60,9 +60,7 @@ pub fn or_linear(name: &str) -> Box<dyn Schedule> {
 }
 
 /// The names that [`by_name`] knows.
-pub fn names() -> &'static [&'static str] {
-    &["linear", "cosine", "log_linear", "geometric", "sqrt"]
-}
+pub const NAMES: &[&str] = &["linear", "cosine", "log_linear", "geometric", "sqrt"];
 
 impl<S: Schedule + ?Sized> Schedule for Box<S> {
     fn name(&self) -> &'static str {
@@ -88,7 +86,7 @@ mod tests {
 
     #[test]
     fn every_schedule_decreases_and_agrees_with_itself() {
-        for name in names() {
+        for name in NAMES {
             let schedule = by_name(name).expect("a listed name");
             assert_eq!(schedule.name(), *name);
             let mut last = schedule.alpha_max();
@@ -109,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_last_step_reveals_everything() {
-        for name in names() {
+        for name in NAMES {
             let schedule = by_name(name).expect("a listed name");
             assert_eq!(schedule.reveal(0.2, 0.0), 1.0);
             let half = schedule.reveal(0.6, 0.3);

@@ -7,7 +7,7 @@ mod linear;
 mod log_linear;
 mod sqrt;
 
-pub use alpha::{Schedule, by_name, names, or_linear};
+pub use alpha::{NAMES, Schedule, by_name, or_linear};
 pub use cosine::Cosine;
 pub use geometric::Geometric;
 pub use linear::Linear;

@@ -52,6 +52,7 @@ fn many_steps_draw_from_the_joint_law() {
             ("gidd", json!({ "steps": 64, "correction_steps": 0 })),
             ("tau_leaping", json!({ "steps": 64, "method": "analytic" })),
             ("tau_leaping", json!({ "steps": 96, "method": "euler" })),
+            ("psi", json!({ "steps": 96, "strategy": "cap", "eta": 0.01 })),
         ] {
             let found = distance(&noise, name, &settings);
             assert!(found < 0.085, "{name} {settings} under {}: {found}", spec.name);

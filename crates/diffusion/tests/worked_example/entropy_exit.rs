@@ -2,35 +2,30 @@
 //!
 //! The rule of several CPU engines for LLaDA; a fixed ceiling where `entropy_bound` has a budget for all cells together.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use lldm_diffusion::StepRng;
-use lldm_diffusion::registry::{Kind, Parameter};
+use lldm_diffusion::registry::Kind;
 use lldm_diffusion::sampler::registry::Spec;
 use lldm_diffusion::sampler::{Action, BlockSampler, BlockStart, Rank, Sampler, StepTimes, StepView, commit};
+use lldm_diffusion::{StepRng, settings};
 
 /// The registry's entry.
 pub const SPEC: Spec = Spec {
     name: "entropy_exit",
     aliases: &[],
+    presets: &[],
     summary: "writes every cell of little entropy, and always the surest",
     paper: "none; the default of several CPU engines for LLaDA",
-    parameters: &[Parameter {
-        name: "entropy",
-        kind: Kind::Number { min: 0.0, max: f64::INFINITY },
-        default: "1.5",
-        help: "the entropy below which a cell is written, in nats",
-    }],
+    parameters: EntropyExitConfig::PARAMETERS,
     build: |values| Ok(Box::new(EntropyExit(serde_json::from_value(values)?))),
 };
 
-/// The settings of [`EntropyExit`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EntropyExitConfig {
-    /// The entropy below which a cell is written, in nats.
-    pub entropy: f64,
+settings! {
+    /// The settings of [`EntropyExit`].
+    EntropyExitConfig {
+        entropy: f64 = 1.5 => "1.5", Kind::Number { min: 0.0, max: f64::INFINITY },
+            "the entropy below which a cell is written, in nats";
+    }
 }
 
 /// The sampler.
@@ -40,12 +35,6 @@ pub struct EntropyExit(pub EntropyExitConfig);
 struct Run {
     entropy: f64,
     total: usize,
-}
-
-impl Default for EntropyExitConfig {
-    fn default() -> Self {
-        Self { entropy: 1.5 }
-    }
 }
 
 impl Sampler for EntropyExit {

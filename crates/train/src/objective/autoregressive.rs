@@ -11,6 +11,7 @@ use crate::error::Result;
 pub(super) const SPEC: Spec = Spec {
     name: "autoregressive",
     aliases: &["ar"],
+    presets: &[],
     summary: "each token given those to its left; exact",
     paper: "Bengio et al. 2003, A Neural Probabilistic Language Model",
     parameters: &[],

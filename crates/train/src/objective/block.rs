@@ -21,6 +21,7 @@ use crate::error::Result;
 pub(super) const SPEC: Spec = Spec {
     name: "block",
     aliases: &["bd3lm"],
+    presets: &[],
     summary: "the masked bound of each block given the clean blocks before",
     paper: "BD3-LM, Arriola et al. 2025, arXiv 2503.09573",
     parameters: &[BLOCK_LENGTH],

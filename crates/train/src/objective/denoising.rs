@@ -27,6 +27,7 @@ use crate::error::Result;
 pub(super) const SPEC: Spec = Spec {
     name: "denoising",
     aliases: &["simple"],
+    presets: &[],
     summary: "plain cross-entropy under uniform noise; not a bound",
     paper: "Zhu et al. 2025, arXiv 2510.22926, and DiffusionGemma's training",
     parameters: &[

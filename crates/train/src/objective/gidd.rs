@@ -28,6 +28,7 @@ use crate::error::Result;
 pub(super) const SPEC: Spec = Spec {
     name: "gidd",
     aliases: &["hybrid"],
+    presets: &[],
     summary: "tokens become masks and uniform draws; a bound with `elbo` weights",
     paper: "GIDD, von Rütte et al. 2025, arXiv 2503.04482",
     parameters: &[

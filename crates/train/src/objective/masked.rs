@@ -17,6 +17,7 @@ use crate::error::Result;
 pub(super) const SPEC: Spec = Spec {
     name: "masked",
     aliases: &["mdlm", "llada"],
+    presets: &[],
     summary: "tokens become masks, the masked are predicted; a bound",
     paper: "MDLM, Sahoo et al. 2024, arXiv 2406.07524",
     parameters: &[],

@@ -5,6 +5,7 @@
 
 use candle_core::{Device, Tensor};
 
+use lldm_diffusion::noise::Block;
 use lldm_diffusion::rng::Purpose;
 use lldm_diffusion::{Noise, StepRng, Token};
 use lldm_models::Trunk;
@@ -52,16 +53,17 @@ impl Noised {
         rng: &StepRng,
         time: impl Fn(usize, usize) -> f64,
     ) -> Self {
-        let block_length = block_length.unwrap_or(rows.length);
-        let blocks = rows.length.div_ceil(block_length);
-        let lane = |place: usize| place / rows.length * blocks + place % rows.length / block_length;
-        let times: Vec<_> = (0..rows.tokens.len()).map(|place| time(lane(place), rows.count() * blocks)).collect();
+        // Without blocks the whole row is one.
+        let blocks = Block { inner: noise, block_length: block_length.unwrap_or(rows.length) };
+        let count = blocks.count(rows.length);
+        let lane = |place: usize| place / rows.length * count + blocks.block_of(place % rows.length);
+        let times: Vec<_> = (0..rows.tokens.len()).map(|place| time(lane(place), rows.count() * count)).collect();
         let places: Vec<_> = (0..rows.tokens.len()).filter(|place| rows.scored[*place]).collect();
         let mut tokens = rows.tokens.to_vec();
         let (mut cells, mut drawn) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
         for place in &places {
             let (clean, time) = (tokens[*place], times[*place]);
-            let found = corrupt(noise, time, *place, rng);
+            let found = blocks.corrupt_cell(time, *place, rng);
             tokens[*place] = found.unwrap_or(clean);
             cells.push(NoisedCell { clean, held: tokens[*place], time });
             drawn.push(found.is_some());
@@ -98,17 +100,6 @@ impl Noised {
             }
         };
         Ok(trunk.logits(&hidden.index_select(&Tensor::new(wanted, &Device::Cpu)?, 0)?)?)
-    }
-}
-
-/// What the noise puts into a cell; nothing if the clean token survives. `place` numbers the cell over all rows.
-fn corrupt(noise: &dyn Noise, time: f64, place: usize, rng: &StepRng) -> Option<Token> {
-    let marginal = noise.marginal(time);
-    let u = rng.uniform(place, Purpose::Corrupt) - marginal.alpha;
-    match (u < 0.0, noise.mask(), noise.alphabet()) {
-        (true, ..) => None,
-        (_, Some(mask), alphabet) if u < marginal.mask || alphabet.is_none() => Some(mask),
-        (_, _, alphabet) => alphabet.map(|alphabet| alphabet.draw(place, rng, Purpose::Prior)),
     }
 }
 

@@ -15,6 +15,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
+use lldm_diffusion::noise::registry::SCHEDULE;
 use lldm_diffusion::registry::{Kind, Parameter};
 use lldm_diffusion::{Noise, StepRng};
 use lldm_models::{Answers, Attention, NoiseConfig, Trunk};
@@ -30,6 +31,7 @@ use crate::error::Result;
 pub(super) const SPEC: Spec = Spec {
     name: "score_entropy",
     aliases: &["sedd"],
+    presets: &[],
     summary: "ratios of noisy probabilities, by score entropy; a bound",
     paper: "SEDD, Lou et al. 2024, arXiv 2310.16834",
     parameters: &[
@@ -39,12 +41,7 @@ pub(super) const SPEC: Spec = Spec {
             default: "\"absorbing\"",
             help: "what a token becomes: the mask, or a uniform draw",
         },
-        Parameter {
-            name: "schedule",
-            kind: Kind::Choice(&["linear", "cosine", "log_linear", "geometric", "sqrt"]),
-            default: "\"log_linear\"",
-            help: "the noise schedule alpha(t)",
-        },
+        Parameter { default: "\"log_linear\"", ..SCHEDULE },
     ],
     build: |values| Ok(Box::new(ScoreEntropy(serde_json::from_value(values)?))),
 };

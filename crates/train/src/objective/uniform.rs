@@ -19,6 +19,7 @@ use crate::error::Result;
 pub(super) const SPEC: Spec = Spec {
     name: "uniform",
     aliases: &["udlm", "duo"],
+    presets: &[],
     summary: "tokens become uniform draws, all cells are predicted; a bound",
     paper: "UDLM, Schiff et al. 2024, arXiv 2412.10193",
     parameters: &[SCHEDULE],

@@ -21,6 +21,7 @@ use crate::error::Result;
 pub(super) const SPEC: Spec = Spec {
     name: "uniform_block",
     aliases: &[],
+    presets: &[],
     summary: "the uniform bound of each block given the clean blocks before",
     paper: "BD3-LM, Arriola et al. 2025, arXiv 2503.09573, with UDLM's noise, arXiv 2412.10193",
     parameters: &[BLOCK_LENGTH, SCHEDULE],
