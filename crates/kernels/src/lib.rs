@@ -13,6 +13,7 @@ pub mod detect;
 pub mod exp;
 pub mod gemm;
 pub mod norm;
+pub mod peak;
 pub mod rope;
 mod simd;
 mod tile_product;

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use lldm::Pipeline;
 use lldm::judge::KneserNey;
@@ -14,6 +14,7 @@ use lldm_models::Defaults;
 use lldm_train::data::Places;
 use serde_json::{Map, Value};
 
+use super::bench_kernels::{self, KernelsArgs};
 use super::bench_report::{Bench, JudgeReport};
 use crate::judge::{self, JudgeText};
 use crate::machine::{self, Machine};
@@ -25,7 +26,10 @@ const TWIN_TEMPERATURE: f64 = 1.0;
 
 /// The arguments.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    what: Option<What>,
     /// `embedded`, `toy`, or a folder with config.json, model.safetensors and tokenizer.json
     #[arg(default_value = "embedded")]
     model: String,
@@ -72,6 +76,13 @@ pub(crate) struct BenchArgs {
     json: bool,
 }
 
+/// What else can be measured.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The matrix products, beside this CPU's peak and candle's own
+    Kernels(KernelsArgs),
+}
+
 /// The judge with the text behind it.
 struct Judge {
     model: KneserNey,
@@ -80,8 +91,13 @@ struct Judge {
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    if let Some(What::Kernels(args)) = &args.what {
+        return bench_kernels::run(args);
+    }
     let Some(against) = &args.against else {
-        bail!("today `lldm bench` sets a model against another one: name it with --against");
+        bail!(
+            "`lldm bench` sets a model against another one: name it with --against; `lldm bench kernels` measures the products"
+        );
     };
     args.svg.as_deref().map_or(Ok(()), check_folder)?;
     let machine = Machine::detect()?;

@@ -1,0 +1,203 @@
+//! What this CPU can reach: products in registers alone, without any memory, and reads without any product.
+//!
+//! Each loop keeps 24 sums in registers, as the matrix product does, and gives them back, so that nothing can be left out. A
+//! rate counts 2 operations per product. AMX tiles are not measured: their instructions are not stable in Rust yet.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::Instant;
+
+use crate::detect::CpuFeatures;
+
+/// A measured peak.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Peak {
+    /// The instruction, such as `vdpbf16ps`.
+    pub instruction: &'static str,
+    /// The type of the inputs: `f32`, `bf16` or `int8`.
+    pub dtype: &'static str,
+    /// 1e9 operations per second, over all threads.
+    pub gops: f64,
+}
+
+/// The peaks of the instructions that this CPU has, on `threads` threads at once; each thread's is the best of its runs, which
+/// fill `seconds`.
+pub fn peaks(threads: usize, seconds: f64) -> Vec<Peak> {
+    let mut found = Vec::new();
+    let mut add = |instruction, dtype, per_run: f64, run: &(dyn Fn() + Sync)| {
+        let rates = at_once(threads, || per_run / best(seconds, &mut || run()) * 1e-9);
+        found.push(Peak { instruction, dtype, gops: rates });
+    };
+    let cpu = CpuFeatures::detect();
+    #[cfg(target_arch = "x86_64")]
+    {
+        use x86::{bf16_zmm, f32_ymm, f32_zmm, int8_zmm};
+        let sums = (ROUNDS * SUMS) as f64;
+        if cpu.avx2 && cpu.fma {
+            // SAFETY: the CPU has AVX2 and FMA.
+            add("vfmadd231ps ymm", "f32", sums * 8.0 * 2.0, &|| unsafe { black_box(f32_ymm(black_box(0.5))) });
+        }
+        if cpu.avx512f {
+            // SAFETY: the CPU has AVX-512.
+            add("vfmadd231ps zmm", "f32", sums * 16.0 * 2.0, &|| unsafe { black_box(f32_zmm(black_box(0.5))) });
+        }
+        if cpu.avx512f && cpu.avx512_bf16 {
+            // SAFETY: the CPU has AVX512-BF16.
+            add("vdpbf16ps zmm", "bf16", sums * 32.0 * 2.0, &|| unsafe { black_box(bf16_zmm(black_box(0.5))) });
+        }
+        if cpu.avx512f && cpu.avx512vnni {
+            // SAFETY: the CPU has AVX512-VNNI.
+            add("vpdpbusd zmm", "int8", sums * 64.0 * 2.0, &|| unsafe { black_box(int8_zmm(black_box(3))) });
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = cpu;
+        // What the compiler makes of 24 independent sums of eight floats.
+        let sums = (ROUNDS * SUMS) as f64;
+        add("compiled f32", "f32", sums * 8.0 * 2.0, &|| black_box(plain(black_box(0.5))));
+    }
+    found
+}
+
+/// Reads per second from buffers of `bytes`, one for each of `threads` threads: 1e9 bytes, the best of runs that fill `seconds`.
+pub fn read_rate(bytes: usize, threads: usize, seconds: f64) -> f64 {
+    at_once(threads, || read_rate_of_one(bytes, seconds))
+}
+
+/// The sum of what `threads` threads measure at the same time.
+fn at_once(threads: usize, measure: impl Fn() -> f64 + Sync) -> f64 {
+    let start = Barrier::new(threads.max(1));
+    std::thread::scope(|scope| {
+        let work = || {
+            start.wait();
+            measure()
+        };
+        let running: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        running.into_iter().filter_map(|thread| thread.join().ok()).sum()
+    })
+}
+
+fn read_rate_of_one(bytes: usize, seconds: f64) -> f64 {
+    let buffer: Vec<u64> = (0..bytes as u64 / 8).collect();
+    let length = (buffer.len() * 8) as f64;
+    // Eight sums, so that additions do not wait for one another.
+    let read = || {
+        let mut sums = [0u64; 8];
+        for line in buffer.chunks_exact(8) {
+            sums.iter_mut().zip(line).for_each(|(sum, value)| *sum = sum.wrapping_add(*value));
+        }
+        black_box(sums);
+    };
+    length / best(seconds, &mut || read()) * 1e-9
+}
+
+/// Rounds of a run.
+const ROUNDS: usize = 20_000;
+/// Sums in registers.
+const SUMS: usize = 24;
+
+/// The seconds of the fastest run, of as many as fill `seconds`, one at least.
+fn best(seconds: f64, run: &mut dyn FnMut()) -> f64 {
+    let start = Instant::now();
+    let mut best = f64::INFINITY;
+    loop {
+        let before = Instant::now();
+        run();
+        best = best.min(before.elapsed().as_secs_f64());
+        if start.elapsed().as_secs_f64() >= seconds {
+            return best.max(1e-9);
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn plain(factor: f32) {
+    let mut sums = [[0.0f32; 8]; SUMS];
+    for _ in 0..ROUNDS {
+        for sum in &mut sums {
+            sum.iter_mut().for_each(|value| *value = value.mul_add(factor, factor));
+        }
+    }
+    black_box(sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+    use std::hint::black_box;
+
+    use super::{ROUNDS, SUMS};
+
+    /// # Safety
+    /// The CPU must have AVX2 and FMA.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn f32_ymm(factor: f32) {
+        // 16 registers: twelve sums, twice.
+        let factor = _mm256_set1_ps(factor);
+        let mut sums = [factor; SUMS / 2];
+        for _ in 0..2 * ROUNDS {
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(factor, factor, *sum);
+            }
+        }
+        black_box(sums);
+    }
+
+    /// # Safety
+    /// The CPU must have AVX-512.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn f32_zmm(factor: f32) {
+        let factor = _mm512_set1_ps(factor);
+        let mut sums = [factor; SUMS];
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(factor, factor, *sum);
+            }
+        }
+        black_box(sums);
+    }
+
+    /// # Safety
+    /// The CPU must have AVX512-BF16.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn bf16_zmm(factor: f32) {
+        let wide = _mm512_set1_ps(factor);
+        let pairs = _mm512_cvtne2ps_pbh(wide, wide);
+        let mut sums = [wide; SUMS];
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, pairs, pairs);
+            }
+        }
+        black_box(sums);
+    }
+
+    /// # Safety
+    /// The CPU must have AVX512-VNNI.
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub(super) unsafe fn int8_zmm(factor: i8) {
+        let factor = _mm512_set1_epi32(i32::from_ne_bytes([factor as u8; 4]));
+        let mut sums = [_mm512_setzero_si512(); SUMS];
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = _mm512_dpbusd_epi32(*sum, factor, factor);
+            }
+        }
+        black_box(sums);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peaks_are_those_of_the_cpu() {
+        let found = peaks(2, 0.0);
+        let cpu = CpuFeatures::detect();
+        assert_eq!(found.iter().any(|peak| peak.dtype == "int8"), cfg!(target_arch = "x86_64") && cpu.avx512vnni);
+        assert!(found.iter().all(|peak| peak.gops > 0.0 && peak.gops.is_finite()));
+        assert!(read_rate(1 << 16, 2, 0.0) > 0.0);
+    }
+}
