@@ -9,8 +9,9 @@ use crate::tile_product::PANEL;
 /// Rows per tile.
 pub(super) const TILE: usize = 12;
 
-/// Runs `f(tiles, panels)` over blocks that cover all tiles of rows and panels of columns, in parallel. A block's rows
-/// fill about half of a level-2 cache, so that they stay there while panel after panel passes.
+/// Runs `f(tiles, panels)` over blocks that cover all tiles of rows and panels of columns, in parallel. The rows and the columns
+/// of a block fill about a quarter of a level-2 cache each. The blocks of the same columns follow one another, so that the
+/// weights, the larger side, come from memory once.
 pub(super) fn for_each_block(
     tiles: usize,
     panels: usize,
@@ -20,10 +21,10 @@ pub(super) fn for_each_block(
 ) {
     let tile_step = (BLOCK_BYTES / bytes_per_tile.max(1)).clamp(MIN_TILES, MAX_TILES);
     let panel_step = (BLOCK_BYTES / bytes_per_panel.max(1)).clamp(1, MAX_PANELS);
-    let columns = panels.div_ceil(panel_step);
-    let blocks = tiles.div_ceil(tile_step) * columns;
+    let rows = tiles.div_ceil(tile_step);
+    let blocks = rows * panels.div_ceil(panel_step);
     let run = |block: usize| {
-        let (tile, panel) = (block / columns * tile_step, block % columns * panel_step);
+        let (tile, panel) = (block % rows * tile_step, block / rows * panel_step);
         f(tile..tiles.min(tile + tile_step), panel..panels.min(panel + panel_step));
     };
     if blocks <= 1 {
