@@ -190,7 +190,9 @@ impl Denoiser for TrunkDenoiser {
     }
 
     fn denoise(&self, input: &StepInput<'_>, context: &mut Context) -> lldm_diffusion::Result<Box<dyn Prediction>> {
-        Ok(Box::new(self.predict(input, context).map_err(into_diffusion)?))
+        // On a thread of the pool: from outside, each of the pass's many small parallel parts would wake a worker and sleep.
+        let prediction = rayon::scope(|_| self.predict(input, context));
+        Ok(Box::new(prediction.map_err(into_diffusion)?))
     }
 
     fn denoise_batch(

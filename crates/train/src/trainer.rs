@@ -131,7 +131,7 @@ impl Trainer {
             let epoch = self.progress.epoch;
             let batches = self.batches(&self.dataset.train, epoch, false)?.starting_at(self.progress.batch);
             for batch in batches {
-                let (loss, norm) = self.update(&batch)?;
+                let (loss, norm) = rayon::scope(|_| self.update(&batch))?;
                 window.add(loss, norm);
                 let step = self.progress.step;
                 let done = step == train.steps;

@@ -44,7 +44,7 @@ pub fn class_stats(
             stat.best = token as Token;
         }
         let temperature = if transform.temperature > 0.0 { transform.temperature } else { 1.0 };
-        let weight = (temperature == 1.0).then_some(weight);
+        let weight = (temperature <= 1.0).then_some(weight);
         races[class].enter(Draw::Key(key), token, shifted / temperature, weight);
     }
     for (stat, race) in stats.iter_mut().zip(races) {

@@ -31,14 +31,15 @@ impl Race {
         Self { log_best: f64::INFINITY, best: f64::INFINITY, winner: None }
     }
 
-    /// Enters a token with the log weight `tempered` = shifted / T, whose exponential may be at hand.
-    pub(super) fn enter(&mut self, draw: Draw<'_>, token: usize, tempered: f64, weight: Option<f64>) {
+    /// Enters a token with the log weight `tempered` = shifted / T. Where `at_most` is at hand, no less than its exponential,
+    /// most entries lose without a logarithm.
+    pub(super) fn enter(&mut self, draw: Draw<'_>, token: usize, tempered: f64, at_most: Option<f64>) {
         let exponential = match draw {
             Draw::Argmax => return,
             Draw::Key(key) => {
                 let v = (stream(key, token as u64) as f64 + 0.5) * 2f64.powi(-64);
-                // -ln(1 - v) >= v: most entries lose without a logarithm.
-                if weight.is_some_and(|weight| v >= self.best * weight) {
+                // -ln(1 - v) >= v.
+                if at_most.is_some_and(|weight| v >= self.best * weight) {
                     return;
                 }
                 -(-v).ln_1p()

@@ -36,7 +36,7 @@ pub fn reduce(logits: &[f32], transform: &LogitTransform, draw: Draw<'_>, held: 
             }
         }
         if temperature > 0.0 && cut.is_none_or(|cut| cut.keeps(token, logit)) {
-            race.enter(draw, token, shifted / temperature, (heat == temperature).then_some(weight));
+            race.enter(draw, token, shifted / temperature, (temperature <= heat).then_some(weight));
         }
     }
     let token = match draw {
