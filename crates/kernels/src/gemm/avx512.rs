@@ -1,6 +1,6 @@
-//! The product by `vdpbf16ps`: 12 rows × 32 columns in 24 registers.
+//! The product by `vdpbf16ps`: up to 12 rows × 32 columns in 24 registers.
 //!
-//! Per pair of k: two loads of the panel, twelve broadcasts of the tile, 24 instructions of two products per lane. Each
+//! Per pair of k: two loads of the panel, a broadcast for each row of the tile, two instructions for each of two products per lane. Each
 //! value of the result is one chain over the pairs of k, so it does not depend on its neighbours. Inputs and sums that
 //! are denormal count as zero, as the instruction defines.
 
@@ -9,9 +9,10 @@ use std::cell::Cell;
 
 use rayon::prelude::*;
 
-use super::avx512_pack::{Line, PAIRS, by_pair, pack_panels, pack_tiles, pairs, panel_lines, tile_lines};
+use super::avx512_pack::{Line, PAIRS, by_pair, pack_panels, pack_tiles, pairs, panel_lines, row_lines};
 use super::grid::{Output, TILE, for_each_block};
 use super::layout::Layout;
+use super::row_tiles::RowTiles;
 use crate::tile_product::PANEL;
 
 /// A right factor `[k, n]` as panels `[n / 32][k / 2][32]` of pairs. It exists only where the CPU has AVX512-BF16.
@@ -45,29 +46,46 @@ pub(super) fn product_packed(a: &[f32], a_layout: Layout, b: &Panels, out: Outpu
     thread_local! {
         static TILES: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     }
-    let (m, k, n) = (a_layout.rows, b.k, b.n);
-    let (per_tile, per_panel) = (tile_lines(k), panel_lines(k));
+    let (k, n) = (b.k, b.n);
+    let rows = RowTiles::new(a_layout.rows, TILE);
+    let (per_row, per_panel) = (row_lines(k), panel_lines(k));
     let mut lines = TILES.take();
-    let tiles = sized(&mut lines, m.div_ceil(TILE) * per_tile);
-    let group = group(m.div_ceil(TILE));
-    tiles.par_chunks_mut((group * per_tile).max(1)).enumerate().for_each(|(i, lines)| {
-        // SAFETY: `b` exists, so the CPU has AVX512-BF16.
-        unsafe { pack_tiles(a, &a_layout, i * group * TILE, lines) }
-    });
-    let tiles = &*tiles;
+    pack_all_tiles(a, &a_layout, rows, sized(&mut lines, a_layout.rows * per_row));
+    let tiles = &lines[..a_layout.rows * per_row];
     let kernel = Kernel { pairs: pairs(k), by_pair: by_pair(&a_layout) };
-    let (tile_bytes, panel_bytes) = (per_tile * size_of::<Line>(), per_panel * size_of::<Line>());
-    for_each_block(m.div_ceil(TILE), n.div_ceil(PANEL), tile_bytes, panel_bytes, |tile_range, panel_range| {
-        for panel in panel_range {
-            let columns = &b.lines[panel * per_panel..][..per_panel];
-            for tile in tile_range.clone() {
-                let rows = &tiles[tile * per_tile..][..per_tile];
-                // SAFETY: as above; only this block's task writes this tile and panel of `out`.
-                unsafe { kernel.block(rows, columns, out, tile, panel) };
+    let bytes = [per_row * rows.rows(0), per_panel].map(|lines| lines * size_of::<Line>());
+    for_each_block(rows.count, n.div_ceil(PANEL), bytes, |tile_range, panel_range| {
+        for tile in tile_range {
+            let (first, height) = (rows.start(tile), rows.rows(tile));
+            let left = &tiles[first * per_row..][..height * per_row];
+            for panel in panel_range.clone() {
+                let columns = &b.lines[panel * per_panel..][..per_panel];
+                // SAFETY: `b` exists, so the CPU has AVX512-BF16; only this block's task writes this tile and panel of `out`.
+                unsafe { kernel.block(left, height, columns, out, [first, panel * PANEL]) };
             }
         }
     });
     TILES.set(lines);
+}
+
+/// Packs the rows tile by tile, several tiles a task: neighbours share cache lines, but every thread should have work.
+fn pack_all_tiles(a: &[f32], layout: &Layout, rows: RowTiles, lines: &mut [Line]) {
+    let per_row = row_lines(layout.cols);
+    let step = rows.count.div_ceil(4).clamp(1, 32);
+    let mut parts = Vec::with_capacity(rows.count.div_ceil(step));
+    let mut left = lines;
+    for first in (0..rows.count).step_by(step) {
+        let range = first..rows.count.min(first + step);
+        let (part, rest) = left.split_at_mut((rows.start(range.end) - rows.start(first)) * per_row);
+        parts.push((range, part));
+        left = rest;
+    }
+    // SAFETY: the caller's panels exist, so the CPU has AVX512-BF16.
+    let pack = |(range, part)| unsafe { pack_tiles(a, layout, rows, range, part) };
+    match parts.len() {
+        0 | 1 => parts.into_iter().for_each(pack),
+        _ => parts.into_par_iter().for_each(pack),
+    }
 }
 
 fn pack_all_panels(b: &[f32], layout: &Layout, lines: &mut Vec<Line>) {
@@ -101,34 +119,34 @@ struct Kernel {
 }
 
 impl Kernel {
-    /// Computes one tile of rows in one panel of columns.
+    /// Computes one tile of `height` rows in one panel of columns, which begin at `at` in the result.
     ///
     /// # Safety
     /// The CPU must have AVX512-BF16; the tile and panel of `out` must be written by this call alone.
-    unsafe fn block(&self, rows: &[Line], columns: &[Line], out: Output, tile: usize, panel: usize) {
-        assert!(rows.len() >= self.pairs.div_ceil(PAIRS) * TILE && columns.len() >= self.pairs * 2);
-        let (start, count, width) = out.at(tile, panel);
-        let to = Target { start, stride: out.stride(), count, width };
+    unsafe fn block(&self, rows: &[Line], height: usize, columns: &[Line], out: Output, at: [usize; 2]) {
+        assert!(rows.len() >= self.pairs.div_ceil(PAIRS) * height && columns.len() >= self.pairs * 2);
+        let (start, width) = out.at(at, height, PANEL);
+        let to = Target { start, stride: out.stride(), width };
         let (a, b) = (rows.as_ptr().cast(), columns.as_ptr().cast());
-        // SAFETY: the lengths are checked above, `at` says which rows and columns exist, the rest is the caller's.
-        unsafe {
-            match (self.by_pair, count) {
-                (false, ..=4) => multiply::<4, PAIRS, 1>(self.pairs, a, b, to),
-                (false, ..=8) => multiply::<8, PAIRS, 1>(self.pairs, a, b, to),
-                (false, _) => multiply::<TILE, PAIRS, 1>(self.pairs, a, b, to),
-                (true, ..=4) => multiply::<4, 1, TILE>(self.pairs, a, b, to),
-                (true, ..=8) => multiply::<8, 1, TILE>(self.pairs, a, b, to),
-                (true, _) => multiply::<TILE, 1, TILE>(self.pairs, a, b, to),
-            }
+        macro_rules! by_height {
+            ($($rows:literal)*) => {
+                match (self.by_pair, height) {
+                    $((false, $rows) => multiply::<$rows, PAIRS, 1>(self.pairs, a, b, to),
+                    (true, $rows) => multiply::<$rows, 1, $rows>(self.pairs, a, b, to),)*
+                    _ => {}
+                }
+            };
         }
+        // SAFETY: the lengths are checked above, `at` has checked the rows and says how many columns exist, the rest is the
+        // caller's.
+        unsafe { by_height!(1 2 3 4 5 6 7 8 9 10 11 12) }
     }
 }
 
-/// Where a block of the result goes: `count` rows of `width` values, `stride` apart.
+/// Where a block of the result goes: rows of `width` values, `stride` apart.
 struct Target {
     start: *mut f32,
     stride: usize,
-    count: usize,
     width: usize,
 }
 
@@ -148,13 +166,13 @@ unsafe fn multiply<const R: usize, const ROW: usize, const PAIR: usize>(
     while left > 0 {
         let count = left.min(PAIRS);
         for p in 0..count {
-            // SAFETY: `p` is below the pairs left, every row below twelve; the prefetch address may lie anywhere.
+            // SAFETY: `p` is below the pairs left, every row below R; the prefetch address may lie anywhere.
             unsafe {
                 let right = [columns(b.add(p * PANEL)), columns(b.add(p * PANEL + PAIRS))];
                 _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add((p + AHEAD) * PANEL).cast());
                 _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add((p + AHEAD) * PANEL + PAIRS).cast());
-                // With p up to fifteen this reaches past the next twelve lines; an address is all that a prefetch needs.
-                _mm_prefetch::<_MM_HINT_T0>(a.wrapping_add((TILE + p) * PAIRS).cast());
+                // With p up to fifteen this reaches past the next R lines; an address is all that a prefetch needs.
+                _mm_prefetch::<_MM_HINT_T0>(a.wrapping_add((R + p) * PAIRS).cast());
                 for (i, sum) in sum.iter_mut().enumerate() {
                     let row = bf16_pairs(_mm512_set1_epi32(*a.add(i * ROW + p * PAIR)));
                     sum[0] = _mm512_dpbf16_ps(sum[0], row, right[0]);
@@ -163,11 +181,11 @@ unsafe fn multiply<const R: usize, const ROW: usize, const PAIR: usize>(
             }
         }
         left -= count;
-        a = a.wrapping_add(TILE * PAIRS);
+        a = a.wrapping_add(R * PAIRS);
         b = b.wrapping_add(count * PANEL);
     }
     let mask = u32::MAX >> (PANEL - to.width);
-    for (i, sum) in sum.iter().enumerate().take(to.count) {
+    for (i, sum) in sum.iter().enumerate() {
         // SAFETY: row `i` exists, and the mask covers only the columns that do.
         unsafe {
             let row = to.start.add(i * to.stride);

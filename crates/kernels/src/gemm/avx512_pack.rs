@@ -1,15 +1,16 @@
 //! Rounding to bf16 and packing with AVX-512, for [`super::avx512`].
 //!
-//! A pair of values at 2p and 2p + 1 of k is one u32. Panels of columns are `[k / 2][32]` pairs. Tiles of 12 rows are
-//! blocks of 16 pairs of k, `[12][16]` where a row is contiguous in memory and `[16][12]` where a column is: each case
+//! A pair of values at 2p and 2p + 1 of k is one u32. Panels of columns are `[k / 2][32]` pairs. Tiles of R rows are
+//! blocks of 16 pairs of k, `[R][16]` where a row is contiguous in memory and `[16][R]` where a column is: each case
 //! then writes what it has read, without a transposition. Only a transposed right factor needs one, 16 × 16 pairs.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use half::bf16;
 
-use super::grid::TILE;
 use super::layout::Layout;
+use super::row_tiles::RowTiles;
 use crate::tile_product::PANEL;
 
 /// One aligned cache line of sixteen pairs.
@@ -25,9 +26,9 @@ pub(super) fn pairs(k: usize) -> usize {
     k.div_ceil(2)
 }
 
-/// Lines per tile of 12 rows.
-pub(super) fn tile_lines(k: usize) -> usize {
-    pairs(k).div_ceil(PAIRS) * TILE
+/// Lines per row of a tile.
+pub(super) fn row_lines(k: usize) -> usize {
+    pairs(k).div_ceil(PAIRS)
 }
 
 /// Lines per panel of 32 columns.
@@ -40,28 +41,29 @@ pub(super) fn by_pair(layout: &Layout) -> bool {
     layout.col_stride != 1 && layout.row_stride == 1
 }
 
-/// Packs neighbouring tiles of 12 rows, from row `first` on, of a matrix `[m, k]`; absent rows become zeros.
+/// Packs neighbouring tiles, those in `range`, of a matrix `[m, k]`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(super) fn pack_tiles(x: &[f32], layout: &Layout, first: usize, tiles: &mut [Line]) {
+pub(super) fn pack_tiles(x: &[f32], layout: &Layout, rows: RowTiles, range: Range<usize>, lines: &mut [Line]) {
     let (k, step) = (layout.cols, layout.col_stride);
+    let per_row = row_lines(k);
+    let first = rows.start(range.start);
+    let lines_of = |tile: usize| (rows.start(tile) - first) * per_row..(rows.start(tile + 1) - first) * per_row;
     if !by_pair(layout) {
-        for (i, tile) in tiles.chunks_exact_mut(tile_lines(k)).enumerate() {
-            pack_tile_by_row(x, layout, first + i * TILE, tile);
+        for tile in range {
+            pack_tile_by_row(x, layout, rows.start(tile), rows.rows(tile), &mut lines[lines_of(tile)]);
         }
         return;
     }
     // Block by block across the tiles: few rows of memory are open at once, and each is read in one piece.
-    let per_tile = tile_lines(k) * PAIRS;
-    let flat = as_pairs(tiles);
-    for block in 0..pairs(k).div_ceil(PAIRS) {
-        for (i, tile) in flat.chunks_exact_mut(per_tile).enumerate() {
-            let row = first + i * TILE;
-            let count = (layout.rows - row).min(TILE);
-            let to = &mut tile[block * TILE * PAIRS..][..TILE * PAIRS];
-            for (p, to) in (block * PAIRS..pairs(k)).zip(to.chunks_exact_mut(TILE)) {
-                let line = interleave(x, row + 2 * p * step, count, (2 * p + 1 < k).then_some(step));
-                // SAFETY: the mask covers the twelve values of `to`.
-                unsafe { _mm512_mask_storeu_epi32(to.as_mut_ptr().cast(), (1 << TILE) - 1, line) };
+    let flat = as_pairs(lines);
+    for block in 0..per_row {
+        for tile in range.clone() {
+            let (row, height) = (rows.start(tile), rows.rows(tile));
+            let to = &mut flat[(lines_of(tile).start + block * height) * PAIRS..][..height * PAIRS];
+            for (p, to) in (block * PAIRS..pairs(k)).zip(to.chunks_exact_mut(height)) {
+                let line = interleave(x, row + 2 * p * step, height, (2 * p + 1 < k).then_some(step));
+                // SAFETY: the mask covers the values of `to`, at most twelve.
+                unsafe { _mm512_mask_storeu_epi32(to.as_mut_ptr().cast(), (1u16 << height) - 1, line) };
             }
         }
     }
@@ -94,16 +96,14 @@ pub(super) fn pack_panels(x: &[f32], layout: &Layout, first: usize, panels: &mut
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn pack_tile_by_row(x: &[f32], layout: &Layout, first: usize, tile: &mut [Line]) {
-    let Layout { rows, cols: k, row_stride, col_stride } = *layout;
-    for (block, lines) in tile.chunks_exact_mut(TILE).enumerate() {
+fn pack_tile_by_row(x: &[f32], layout: &Layout, first: usize, height: usize, tile: &mut [Line]) {
+    let Layout { cols: k, row_stride, col_stride, .. } = *layout;
+    for (block, lines) in tile.chunks_exact_mut(height).enumerate() {
         let start = block * 2 * PAIRS;
         let len = (k - start).min(2 * PAIRS);
         for (i, line) in lines.iter_mut().enumerate() {
             let from = (first + i) * row_stride + start * col_stride;
-            if first + i >= rows {
-                *line = Line([0; PAIRS]);
-            } else if col_stride == 1 {
+            if col_stride == 1 {
                 store(consecutive(&x[from..from + len]), line);
             } else {
                 *line = gather(x, from, col_stride, len);

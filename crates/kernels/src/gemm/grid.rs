@@ -4,23 +4,22 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::tile_product::PANEL;
-
 /// Rows per tile.
 pub(super) const TILE: usize = 12;
 
-/// Runs `f(tiles, panels)` over blocks that cover all tiles of rows and panels of columns, in parallel. The rows and the columns
-/// of a block fill about a quarter of a level-2 cache each. The blocks of the same columns follow one another, so that the
-/// weights, the larger side, come from memory once.
+/// Runs `f(tiles, panels)` over blocks that cover all tiles of rows and panels of columns, in parallel. The columns of a block
+/// fill about half of a level-2 cache, and a tile of rows meets them all before the next one comes: rows then come from further
+/// away once for many columns. Blocks of the same columns follow one another, so that the weights come from memory once.
 pub(super) fn for_each_block(
     tiles: usize,
     panels: usize,
-    bytes_per_tile: usize,
-    bytes_per_panel: usize,
+    [bytes_per_tile, bytes_per_panel]: [usize; 2],
     f: impl Fn(Range<usize>, Range<usize>) + Sync,
 ) {
-    let tile_step = (BLOCK_BYTES / bytes_per_tile.max(1)).clamp(MIN_TILES, MAX_TILES);
-    let panel_step = (BLOCK_BYTES / bytes_per_panel.max(1)).clamp(1, MAX_PANELS);
+    // Several blocks a thread, so that none waits long for the last.
+    let most = panels.div_ceil(rayon::current_num_threads() * BLOCKS_PER_THREAD).max(1);
+    let panel_step = (BLOCK_BYTES / bytes_per_panel.max(1)).clamp(1, most);
+    let tile_step = (ROW_BYTES / bytes_per_tile.max(1)).max(MIN_TILES);
     let rows = tiles.div_ceil(tile_step);
     let blocks = rows * panels.div_ceil(panel_step);
     let run = |block: usize| {
@@ -34,10 +33,10 @@ pub(super) fn for_each_block(
     }
 }
 
-const BLOCK_BYTES: usize = 1 << 18;
+const BLOCK_BYTES: usize = 1 << 19;
+const ROW_BYTES: usize = 1 << 20;
 const MIN_TILES: usize = 4;
-const MAX_TILES: usize = 20;
-const MAX_PANELS: usize = 8;
+const BLOCKS_PER_THREAD: usize = 4;
 
 /// The result `[M, N]`, of which each task writes its own block.
 #[derive(Clone, Copy)]
@@ -59,12 +58,10 @@ impl Output {
         Self { start: out.as_mut_ptr(), rows, columns }
     }
 
-    /// The first value of a tile in a panel, and how many rows and columns of the two exist (at least one each).
-    pub(super) fn at(&self, tile: usize, panel: usize) -> (*mut f32, usize, usize) {
-        let (row, column) = (tile * TILE, panel * PANEL);
-        assert!(row < self.rows && column < self.columns);
-        let start = self.start.wrapping_add(row * self.columns + column);
-        (start, (self.rows - row).min(TILE), (self.columns - column).min(PANEL))
+    /// The first value of a block of `rows` rows, which must exist, and of how many of its `columns` columns exist.
+    pub(super) fn at(&self, [row, column]: [usize; 2], rows: usize, columns: usize) -> (*mut f32, usize) {
+        assert!(row + rows <= self.rows && column < self.columns);
+        (self.start.wrapping_add(row * self.columns + column), (self.columns - column).min(columns))
     }
 
     /// Distance between rows.

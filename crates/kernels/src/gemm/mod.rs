@@ -11,6 +11,7 @@ mod grid;
 mod layout;
 mod portable;
 mod product;
+mod row_tiles;
 mod select;
 #[cfg(test)]
 mod tests;

@@ -33,13 +33,14 @@ pub(super) fn product_packed(a: &[f32], a_layout: Layout, b: &Panels, out: Outpu
     let (m, k, n) = (a_layout.rows, b.k, b.n);
     let tiles = pack_groups::<TILE>(a, a_layout);
     let (panels, bytes) = (n.div_ceil(PANEL), k * size_of::<f32>());
-    for_each_block(m.div_ceil(TILE), panels, bytes * TILE, bytes * PANEL, |tile_range, panel_range| {
+    for_each_block(m.div_ceil(TILE), panels, [bytes * TILE, bytes * PANEL], |tile_range, panel_range| {
         for panel in panel_range {
             let right =
                 Right { data: &b.values[panel * k * PANEL..][..k * PANEL], row_stride: PANEL, panel_stride: PANEL };
             for tile in tile_range.clone() {
                 let data = &tiles[tile * k * TILE..][..k * TILE];
-                let (start, rows, columns) = out.at(tile, panel);
+                let rows = (m - tile * TILE).min(TILE);
+                let (start, columns) = out.at([tile * TILE, panel * PANEL], rows, PANEL);
                 let mut block = [0.0f32; TILE * PANEL];
                 let left = Left { data, row_stride: 1, column_stride: TILE };
                 multiply([rows, PANEL, k], left, right, &mut block, PANEL, false);
