@@ -48,6 +48,12 @@ impl CpuFeatures {
         found
     }
 
+    /// As [`CpuFeatures::detect`], asked once per process.
+    pub fn detect_once() -> &'static Self {
+        static FOUND: std::sync::OnceLock<CpuFeatures> = std::sync::OnceLock::new();
+        FOUND.get_or_init(Self::detect)
+    }
+
     /// The name and presence of each feature, in a fixed order.
     pub fn list(&self) -> [(&'static str, bool); 11] {
         [

@@ -5,6 +5,7 @@
 //! dimension, V vocabulary.
 
 pub mod activation;
+mod aligned;
 pub mod attention;
 #[cfg(test)]
 mod check;
@@ -14,6 +15,7 @@ pub mod exp;
 pub mod gemm;
 pub mod norm;
 pub mod peak;
+pub mod quant;
 pub mod rope;
 mod simd;
 mod tile_product;
@@ -25,4 +27,5 @@ pub use detect::CpuFeatures;
 pub use exp::{exp, exp_in_place};
 pub use gemm::{Kernel, KernelError, Layout, PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16, selected_kernel};
 pub use norm::{rms_norm, rms_norm_backward};
+pub use quant::{Int8Path, PackedQuant, QuantError, QuantFormat, gemm_quant, int8_path};
 pub use rope::{rope_in_place, rope_inverse_in_place, rope_tables};

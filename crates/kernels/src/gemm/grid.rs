@@ -40,7 +40,7 @@ const BLOCKS_PER_THREAD: usize = 4;
 
 /// The result `[M, N]`, of which each task writes its own block.
 #[derive(Clone, Copy)]
-pub(super) struct Output {
+pub(crate) struct Output {
     start: *mut f32,
     rows: usize,
     columns: usize,
@@ -53,19 +53,19 @@ unsafe impl Sync for Output {}
 
 impl Output {
     /// The slice `[rows, columns]` must outlive all uses of the pointers that `at` gives.
-    pub(super) fn new(out: &mut [f32], rows: usize, columns: usize) -> Self {
+    pub(crate) fn new(out: &mut [f32], rows: usize, columns: usize) -> Self {
         assert_eq!(out.len(), rows * columns, "gemm: out has {} values, not [{rows}, {columns}]", out.len());
         Self { start: out.as_mut_ptr(), rows, columns }
     }
 
     /// The first value of a block of `rows` rows, which must exist, and of how many of its `columns` columns exist.
-    pub(super) fn at(&self, [row, column]: [usize; 2], rows: usize, columns: usize) -> (*mut f32, usize) {
+    pub(crate) fn at(&self, [row, column]: [usize; 2], rows: usize, columns: usize) -> (*mut f32, usize) {
         assert!(row + rows <= self.rows && column < self.columns);
         (self.start.wrapping_add(row * self.columns + column), (self.columns - column).min(columns))
     }
 
     /// Distance between rows.
-    pub(super) fn stride(&self) -> usize {
+    pub(crate) fn stride(&self) -> usize {
         self.columns
     }
 }

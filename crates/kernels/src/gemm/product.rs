@@ -82,7 +82,8 @@ pub(super) fn pack_with(kernel: Kernel, b: &[f32], b_layout: Layout) -> PackedBf
     PackedBf16 { rows: b_layout.rows, cols: b_layout.cols, panels }
 }
 
-fn kernel() -> Kernel {
+/// The kernel of this process; [`selected_kernel`] says beforehand whether there is one.
+pub(crate) fn kernel() -> Kernel {
     let selected = selected_kernel();
     if let Err(error) = &selected {
         assert!(selected.is_ok(), "{error}");

@@ -1,0 +1,83 @@
+//! Rows times a chunk of a panel: the heart of the quantised product, on each instruction set.
+//!
+//! Per group of 16 or 32 k the products of u and q are summed in int32, exactly; `f = fma(sum, s, f)` and, where there are minima,
+//! `f = fma(-Σq, c, f)`, group after group; then `C = fma(f, row scale, C)`. Every path does this for each value in this order, so
+//! all give the same bits.
+
+use super::activation::RowChunk;
+use super::panel::Chunk;
+use crate::detect::CpuFeatures;
+use crate::gemm::Kernel;
+use crate::tile_product::PANEL;
+
+/// The instructions of the int8 product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Int8Path {
+    /// `vpdpbusd` on 512 bits (AVX512-VNNI).
+    Avx512Vnni,
+    /// `vpdpbusd` on 256 bits (AVX-VNNI).
+    AvxVnni,
+    /// `vpmaddubsw` and `vpmaddwd`; `vpmaddwd` alone where u has eight bits, since the former saturates.
+    Avx2,
+    /// Plain Rust.
+    Portable,
+}
+
+impl Int8Path {
+    /// The path that belongs to a kernel on this CPU.
+    pub(crate) fn of(kernel: Kernel, cpu: &CpuFeatures) -> Self {
+        let avx2 = cpu.avx2 && cpu.fma;
+        match kernel {
+            Kernel::Portable => Self::Portable,
+            Kernel::Avx512 if cpu.avx512f && cpu.avx512bw && cpu.avx512vnni => Self::Avx512Vnni,
+            _ if avx2 && cpu.avxvnni => Self::AvxVnni,
+            _ if avx2 => Self::Avx2,
+            _ => Self::Portable,
+        }
+    }
+
+    /// The instruction, as `lldm doctor` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512Vnni => "vpdpbusd zmm",
+            Self::AvxVnni => "vpdpbusd ymm",
+            Self::Avx2 => "vpmaddubsw ymm",
+            Self::Portable => "portable",
+        }
+    }
+}
+
+/// What a chunk is computed with.
+#[derive(Clone, Copy)]
+pub(super) struct Block {
+    pub(super) path: Int8Path,
+    /// k under one scale, 16 or 32.
+    pub(super) group: usize,
+    /// Whether u may be above 127.
+    pub(super) eight_bits: bool,
+    pub(super) minima: bool,
+}
+
+impl Block {
+    /// Adds the products of the listed rows with a chunk of weights to `c`, `[rows, 32]`. The path must be one that this CPU has.
+    pub(super) fn add(&self, rows: &[u32], x: RowChunk<'_>, weights: Chunk<'_>, c: &mut [f32]) {
+        let (all, groups) = (x.scales.len(), x.len / self.group);
+        assert!(c.len() == rows.len() * PANEL && rows.iter().all(|row| (*row as usize) < all));
+        assert!(x.len == weights.len && groups * self.group == x.len && groups * PANEL == weights.scales.len());
+        assert!(
+            weights.integers.len() == x.len * PANEL && (!self.minima || weights.minima.len() == x.len / 32 * PANEL)
+        );
+        assert!(x.values.len() == all * x.len && x.starts.len() == all * groups && (!self.minima || self.group == 32));
+        match self.path {
+            #[cfg(target_arch = "x86_64")]
+            Int8Path::Avx512Vnni => super::avx512::add(self, rows, x, weights, c),
+            #[cfg(target_arch = "x86_64")]
+            Int8Path::AvxVnni | Int8Path::Avx2 => super::avx2::add(self, rows, x, weights, c),
+            #[cfg(not(target_arch = "x86_64"))]
+            Int8Path::Avx512Vnni | Int8Path::AvxVnni | Int8Path::Avx2 => {
+                super::portable::add(self, rows, x, weights, c)
+            }
+            Int8Path::Portable => super::portable::add(self, rows, x, weights, c),
+        }
+    }
+}

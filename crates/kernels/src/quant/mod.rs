@@ -1,0 +1,18 @@
+//! Products with quantised weights, computed on the blocks of GGUF files: unpacked to int8 next to the units, never as a whole.
+
+mod activation;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod block;
+mod format;
+mod panel;
+mod portable;
+mod product;
+#[cfg(test)]
+mod tests;
+
+pub use block::Int8Path;
+pub use format::{QuantError, QuantFormat};
+pub use product::{PackedQuant, SharedBytes, gemm_quant, int8_path};

@@ -1,0 +1,239 @@
+//! Quantised weights as panels: the blocks of a GGUF file in another order, unpacked piece by piece next to the units.
+//!
+//! A panel is 32 output columns (32 rows of the file), a chunk 256 consecutive k of it (the last may be shorter). The record of a
+//! chunk holds, in this order: the low plane, the high plane, the scales. u of (k, column) is unpacked to `[k / 4][32][4]`, four k
+//! of a column side by side, as the int8 dot products read them.
+//!
+//! * low plane of 8 bits: that very layout. Of 4 bits: `[k / 8][32][4]`, the low nibble from the first four k of eight.
+//! * high plane of 1 bit: `[k / 32][32][4]`, bit s from the s-th four k of 32. Of 2 bits: `[k / 16][32][4]` likewise.
+//! * scales as in the file: f16 d (and m) `[k / 32][32]`; or f16 d and dmin `[32]`, then bytes sc and m `[8][32]`; or f16 d `[32]`,
+//!   then bytes sc `[16][32]`.
+//!
+//! Columns beyond N are zeros.
+
+use super::format::{Block, QuantFormat, Shape, f16_to_f32};
+use crate::simd::dispatch;
+use crate::tile_product::PANEL;
+
+/// k of a chunk.
+pub(super) const CHUNK: usize = 256;
+/// Bytes that hold four k of a panel.
+pub(super) const STEP: usize = 4 * PANEL;
+
+/// Bytes of the record of a chunk of `len` k; those of a full chunk of panels with K columns, then those of the rest, make a panel.
+pub(super) fn record_bytes(format: QuantFormat, len: usize) -> usize {
+    let Shape { low_bits, high_bits, .. } = format.shape();
+    (low_bits + high_bits) * len * PANEL / 8 + scale_bytes(format, len)
+}
+
+/// Bytes of a panel over K.
+pub(super) fn panel_bytes(format: QuantFormat, k: usize) -> usize {
+    let rest = if k.is_multiple_of(CHUNK) { 0 } else { record_bytes(format, k % CHUNK) };
+    k / CHUNK * record_bytes(format, CHUNK) + rest
+}
+
+fn scale_bytes(format: QuantFormat, len: usize) -> usize {
+    match format {
+        QuantFormat::Q4_0 | QuantFormat::Q5_0 | QuantFormat::Q8_0 => len / 32 * PANEL * 2,
+        QuantFormat::Q4_1 => len / 32 * PANEL * 4,
+        QuantFormat::Q4K | QuantFormat::Q5K => PANEL * 4 + 16 * PANEL,
+        QuantFormat::Q6K => PANEL * 2 + 16 * PANEL,
+    }
+}
+
+/// Writes the panel of up to 32 rows of the file, each of K weights.
+pub(super) fn pack_panel(format: QuantFormat, rows: &[&[u8]], k: usize, panel: &mut [u8]) {
+    let Shape { low_bits, high_bits, .. } = format.shape();
+    panel.fill(0);
+    let mut left = panel;
+    for start in (0..k).step_by(CHUNK) {
+        let len = CHUNK.min(k - start);
+        let (record, rest) = left.split_at_mut(record_bytes(format, len));
+        left = rest;
+        let (low, record) = record.split_at_mut(low_bits * len * PANEL / 8);
+        let (high, scales) = record.split_at_mut(high_bits * len * PANEL / 8);
+        let per_plane = 8 / high_bits.max(1);
+        for (column, row) in rows.iter().enumerate() {
+            for (index, bytes) in row.chunks_exact(format.block_bytes()).enumerate() {
+                let first = index * format.block_len();
+                if !(start..start + len).contains(&first) {
+                    continue;
+                }
+                let block = Block { format, bytes };
+                for inner in 0..format.block_len() {
+                    let (u, at) = (block.integer(inner), first - start + inner);
+                    let (step, lane) = (at / 4, column * 4 + at % 4);
+                    if low_bits == 8 {
+                        low[step * STEP + lane] = u;
+                    } else {
+                        low[step / 2 * STEP + lane] |= (u & 15) << (4 * (step % 2));
+                    }
+                    if high_bits > 0 {
+                        high[step / per_plane * STEP + lane] |= u >> 4 << (high_bits * (step % per_plane));
+                    }
+                }
+                pack_scales(block, column, (first - start) / 32, scales, len / 32);
+            }
+        }
+    }
+}
+
+/// The scales of a block whose first k is the `group`-th 32 of `groups` in its chunk.
+fn pack_scales(block: Block<'_>, column: usize, group: usize, scales: &mut [u8], groups: usize) {
+    let mut half = |at: usize, from: usize| scales[2 * at..2 * at + 2].copy_from_slice(&block.bytes[from..from + 2]);
+    match block.format {
+        QuantFormat::Q4_0 | QuantFormat::Q5_0 | QuantFormat::Q8_0 => half(group * PANEL + column, 0),
+        QuantFormat::Q4_1 => {
+            half(group * PANEL + column, 0);
+            half((groups + group) * PANEL + column, 2);
+        }
+        QuantFormat::Q4K | QuantFormat::Q5K => {
+            half(column, 0);
+            half(PANEL + column, 2);
+            for group in 0..8 {
+                let [scale, minimum] = block.six_bits(group);
+                scales[4 * PANEL + group * PANEL + column] = scale;
+                scales[4 * PANEL + (8 + group) * PANEL + column] = minimum;
+            }
+        }
+        QuantFormat::Q6K => {
+            half(column, 208);
+            for group in 0..16 {
+                scales[2 * PANEL + group * PANEL + column] = block.bytes[192 + group];
+            }
+        }
+    }
+}
+
+/// A chunk as the units read it.
+#[derive(Clone, Copy)]
+pub(super) struct Chunk<'a> {
+    /// k of the chunk.
+    pub(super) len: usize,
+    /// u, `[k / 4][32][4]`.
+    pub(super) integers: &'a [u8],
+    /// s, `[k / group][32]`.
+    pub(super) scales: &'a [f32],
+    /// c of formats with minima, `[k / 32][32]`.
+    pub(super) minima: &'a [f32],
+}
+
+/// Where chunks are unpacked.
+pub(super) struct Unpacked(Box<Buffers>);
+
+/// Each begins at a cache line.
+#[repr(C, align(64))]
+struct Buffers {
+    integers: [u8; CHUNK * PANEL],
+    scales: [f32; CHUNK / 16 * PANEL],
+    minima: [f32; CHUNK / 32 * PANEL],
+}
+
+impl Unpacked {
+    pub(super) fn new() -> Self {
+        Self(Box::new(Buffers {
+            integers: [0; CHUNK * PANEL],
+            scales: [0.0; CHUNK / 16 * PANEL],
+            minima: [0.0; CHUNK / 32 * PANEL],
+        }))
+    }
+
+    /// Unpacks the record of a chunk of `len` k. What has eight bits stays where it is.
+    pub(super) fn read<'a>(&'a mut self, format: QuantFormat, len: usize, record: &'a [u8]) -> Chunk<'a> {
+        assert_eq!(record.len(), record_bytes(format, len), "quant: not the record of {len} k in {format}");
+        let Buffers { integers, scales, minima } = &mut *self.0;
+        unpack(format, len, record, integers, scales, minima);
+        let integers = if format.shape().low_bits == 8 { record } else { &integers[..] };
+        let (scales, minima) = (&scales[..len / format.shape().group * PANEL], &minima[..len / 32 * PANEL]);
+        Chunk { len, integers: &integers[..len * PANEL], scales, minima }
+    }
+}
+
+fn unpack(format: QuantFormat, len: usize, record: &[u8], integers: &mut [u8], scales: &mut [f32], minima: &mut [f32]) {
+    dispatch!(unpack_body(
+        format: QuantFormat,
+        len: usize,
+        record: &[u8],
+        integers: &mut [u8],
+        scales: &mut [f32],
+        minima: &mut [f32],
+    ))
+}
+
+/// Plain loops over whole steps, which the compiler turns into vectors of each level.
+#[inline(always)]
+fn unpack_body<S>(
+    _: S,
+    format: QuantFormat,
+    len: usize,
+    record: &[u8],
+    integers: &mut [u8],
+    scales: &mut [f32],
+    minima: &mut [f32],
+) {
+    let Shape { low_bits, high_bits, .. } = format.shape();
+    let (low, record) = record.split_at(low_bits * len * PANEL / 8);
+    let (high, halves) = record.split_at(high_bits * len * PANEL / 8);
+    let integers = &mut integers[..len * PANEL];
+    if low_bits == 4 {
+        for (low, pair) in low.chunks_exact(STEP).zip(integers.chunks_exact_mut(2 * STEP)) {
+            let (first, second) = pair.split_at_mut(STEP);
+            for ((low, first), second) in low.iter().zip(first).zip(second) {
+                *first = *low & 15;
+                *second = *low >> 4;
+            }
+        }
+    }
+    if let Some(per_plane) = 8usize.checked_div(high_bits) {
+        let mask = if high_bits == 1 { 1u8 } else { 3 };
+        for (high, steps) in high.chunks_exact(STEP).zip(integers.chunks_exact_mut(per_plane * STEP)) {
+            for (s, step) in steps.chunks_exact_mut(STEP).enumerate() {
+                let shift = (high_bits * s) as u32;
+                for (u, high) in step.iter_mut().zip(high) {
+                    *u |= (*high >> shift & mask) << 4;
+                }
+            }
+        }
+    }
+    let half = |bytes: &[u8], out: &mut [f32]| {
+        for (bytes, out) in bytes.chunks_exact(2).zip(out) {
+            *out = f16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]));
+        }
+    };
+    let count = len / 32 * PANEL;
+    match format {
+        QuantFormat::Q4_0 | QuantFormat::Q5_0 | QuantFormat::Q8_0 => half(halves, &mut scales[..count]),
+        QuantFormat::Q4_1 => {
+            half(&halves[..2 * count], &mut scales[..count]);
+            half(&halves[2 * count..], &mut minima[..count]);
+            minima[..count].iter_mut().for_each(|minimum| *minimum = -*minimum);
+        }
+        QuantFormat::Q4K | QuantFormat::Q5K => {
+            let mut d = [0.0f32; 2 * PANEL];
+            half(&halves[..4 * PANEL], &mut d);
+            let (six, six_minima) = halves[4 * PANEL..].split_at(8 * PANEL);
+            let (d, d_minimum) = d.split_at(PANEL);
+            products(d, six, scales);
+            products(d_minimum, six_minima, minima);
+        }
+        QuantFormat::Q6K => {
+            let mut d = [0.0f32; PANEL];
+            half(&halves[..2 * PANEL], &mut d);
+            for (bytes, out) in halves[2 * PANEL..].chunks_exact(PANEL).zip(scales.chunks_exact_mut(PANEL)) {
+                for ((byte, d), out) in bytes.iter().zip(&d).zip(out) {
+                    *out = *d * f32::from(*byte as i8);
+                }
+            }
+        }
+    }
+}
+
+/// d times the bytes of each group.
+#[inline(always)]
+fn products(d: &[f32], bytes: &[u8], out: &mut [f32]) {
+    for (bytes, out) in bytes.chunks_exact(PANEL).zip(out.chunks_exact_mut(PANEL)) {
+        for ((byte, d), out) in bytes.iter().zip(d).zip(out) {
+            *out = *d * f32::from(*byte);
+        }
+    }
+}
