@@ -15,4 +15,4 @@ mod tests;
 
 pub use block::Int8Path;
 pub use format::{QuantError, QuantFormat};
-pub use product::{PackedQuant, SharedBytes, gemm_quant, int8_path};
+pub use product::{PackedQuant, SharedBytes, gemm_grouped, gemm_quant, int8_path};

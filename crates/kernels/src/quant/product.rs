@@ -184,6 +184,41 @@ pub(super) fn product_with(path: Int8Path, x: &[f32], weights: &PackedQuant, out
     if tasks == 1 { run(0) } else { (0..tasks).into_par_iter().for_each(run) }
 }
 
+/// Products of groups of rows, each with weights of its own: the rows `rows[starts[g]..starts[g + 1]]` of x `[M, K]` meet
+/// `weights[g]`, and `out[i]` is the product of row `rows[i]`. All weights have one format and shape `[N, K]`; out is `[len of rows, N]`.
+pub fn gemm_grouped(x: &[f32], weights: &[PackedQuant], rows: &[u32], starts: &[usize], out: &mut [f32]) {
+    let Some(first) = weights.first() else {
+        assert!(out.is_empty(), "gemm_grouped: there are no weights");
+        return;
+    };
+    let (format, k, n) = (first.format, first.inputs, first.outputs);
+    assert!(
+        weights.iter().all(|w| (w.format, w.inputs, w.outputs) == (format, k, n)),
+        "gemm_grouped: weights of different formats or shapes"
+    );
+    assert_eq!(out.len(), rows.len() * n, "gemm_grouped: out is not [{}, {n}]", rows.len());
+    let sound = starts.len() == weights.len() + 1 && starts.is_sorted() && starts.last() == Some(&rows.len());
+    assert!(sound, "gemm_grouped: {starts:?} do not cut {} rows into {} groups", rows.len(), weights.len());
+    if k == 0 || out.is_empty() {
+        return out.fill(0.0);
+    }
+    let path = int8_path();
+    let x = QuantRows::new(x, k, format.shape());
+    let output = Output::new(out, rows.len(), n);
+    let mut blocks = Vec::new();
+    for (weights, range) in weights.iter().zip(starts.windows(2)) {
+        for start in (range[0]..range[1]).step_by(ROW_BLOCK) {
+            blocks.push((weights, start..range[1].min(start + ROW_BLOCK)));
+        }
+    }
+    let panels = n.div_ceil(PANEL);
+    (0..blocks.len() * panels).into_par_iter().for_each(|task| {
+        let (weights, range) = &blocks[task / panels];
+        // SAFETY: only this task writes this panel of these rows.
+        unsafe { panel_product(path, weights, task % panels, &x, &rows[range.clone()], output, range.start) };
+    });
+}
+
 /// Rows that meet a panel in one task: their sums stay in the caches.
 const ROW_BLOCK: usize = 258;
 
