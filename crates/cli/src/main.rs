@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod failure;
 mod judge;
+mod kernel_bench;
 mod machine;
 mod render;
 mod sampling;

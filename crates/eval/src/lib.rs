@@ -5,10 +5,12 @@
 pub mod card;
 pub mod error;
 pub mod extraction;
+mod median;
 pub mod plot;
 pub mod report;
 pub mod samples;
 pub mod tradeoff;
 
 pub use error::{Error, Result};
+pub use median::median;
 pub use report::{DomainReport, Report};

@@ -16,6 +16,7 @@ use lldm::output::UsedSampler;
 use lldm::{Output, Pipeline, Prompt};
 
 use crate::error::{Error, Result};
+use crate::median::median;
 use crate::samples::{Sample, TextReport, look};
 
 /// A model under one setting.
@@ -229,13 +230,6 @@ impl Speed {
     }
 }
 
-/// The middle value, or the mean of the two in the middle. There is at least one.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len().is_multiple_of(2) { (values[middle - 1] + values[middle]) / 2.0 } else { values[middle] }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,8 +305,6 @@ mod tests {
 
     #[test]
     fn the_middle_of_the_rounds() {
-        assert_eq!(median(vec![5.0, 1.0, 3.0]), 3.0);
-        assert_eq!(median(vec![4.0, 1.0]), 2.5);
         let speed = Speed::over(&[2.0, 8.0, 4.0]);
         assert_eq!((speed.median, speed.least, speed.most), (4.0, 2.0, 8.0));
     }

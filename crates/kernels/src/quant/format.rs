@@ -113,8 +113,10 @@ impl QuantFormat {
         let shape = self.shape();
         for (block, out) in blocks.chunks_exact(self.block_bytes()).zip(out.chunks_exact_mut(self.block_len())) {
             let block = Block { format: self, bytes: block };
-            for (k, out) in out.iter_mut().enumerate() {
-                let u = f32::from(block.integer(k));
+            let mut integers = [0u8; 256];
+            block.integers(&mut integers[..out.len()]);
+            for (k, (out, u)) in out.iter_mut().zip(integers).enumerate() {
+                let u = f32::from(u);
                 let scale = block.scale(k / shape.group);
                 *out = match shape.offset {
                     Some(offset) => scale * (u - offset as f32),
@@ -157,24 +159,37 @@ pub(crate) struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// u of weight `k`.
-    pub(crate) fn integer(&self, k: usize) -> u8 {
+    /// u of all weights of the block.
+    pub(crate) fn integers(&self, out: &mut [u8]) {
         let bytes = self.bytes;
-        let nibble = |bytes: &[u8], k: usize, half: usize| bytes[k % half] >> (4 * (k / half)) & 15;
         match self.format {
-            QuantFormat::Q4_0 => nibble(&bytes[2..], k, 16),
-            QuantFormat::Q4_1 => nibble(&bytes[4..], k, 16),
-            QuantFormat::Q5_0 => nibble(&bytes[6..], k, 16) | (bytes[2 + k / 8] >> (k % 8) & 1) << 4,
-            QuantFormat::Q8_0 => bytes[2 + k].wrapping_add(128),
-            QuantFormat::Q4K => nibble(&bytes[16 + k / 64 * 32..], k % 64, 32),
+            QuantFormat::Q4_0 => nibbles(&bytes[2..], 16, out),
+            QuantFormat::Q4_1 => nibbles(&bytes[4..], 16, out),
+            QuantFormat::Q5_0 => {
+                nibbles(&bytes[6..], 16, out);
+                let high = u32::from_le_bytes([bytes[2], bytes[3], bytes[4], bytes[5]]);
+                out.iter_mut().enumerate().for_each(|(k, u)| *u |= ((high >> k & 1) as u8) << 4);
+            }
+            QuantFormat::Q8_0 => {
+                out.iter_mut().zip(&bytes[2..]).for_each(|(u, q)| *u = q.wrapping_add(128));
+            }
+            QuantFormat::Q4K => nibbles(&bytes[16..], 32, out),
             QuantFormat::Q5K => {
-                nibble(&bytes[48 + k / 64 * 32..], k % 64, 32) | (bytes[16 + k % 32] >> (k / 32) & 1) << 4
+                nibbles(&bytes[48..], 32, out);
+                for (group, out) in out.chunks_exact_mut(32).enumerate() {
+                    out.iter_mut().zip(&bytes[16..48]).for_each(|(u, high)| *u |= (high >> group & 1) << 4);
+                }
             }
             QuantFormat::Q6K => {
                 // Halves of 128: quarters 0 and 2 share low bytes, as do 1 and 3; one byte of high bits serves all four.
-                let (half, quarter, l) = (k / 128, k % 128 / 32, k % 32);
-                let low = bytes[half * 64 + quarter % 2 * 32 + l] >> (quarter / 2 * 4) & 15;
-                low | (bytes[128 + half * 32 + l] >> (2 * quarter) & 3) << 4
+                for (index, out) in out.chunks_exact_mut(32).enumerate() {
+                    let (half, quarter) = (index / 4, index % 4);
+                    let low = &bytes[half * 64 + quarter % 2 * 32..][..32];
+                    let high = &bytes[128 + half * 32..][..32];
+                    for ((u, low), high) in out.iter_mut().zip(low).zip(high) {
+                        *u = low >> (quarter / 2 * 4) & 15 | (high >> (2 * quarter) & 3) << 4;
+                    }
+                }
             }
         }
     }
@@ -208,6 +223,16 @@ impl Block<'_> {
 
     fn half(&self, at: usize) -> f32 {
         f16_to_f32(u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]]))
+    }
+}
+
+/// Groups of `2 half` integers: low nibbles first, then the high ones of the same bytes.
+fn nibbles(bytes: &[u8], half: usize, out: &mut [u8]) {
+    for (bytes, out) in bytes.chunks_exact(half).zip(out.chunks_exact_mut(2 * half)) {
+        let (low, high) = out.split_at_mut(half);
+        for ((byte, low), high) in bytes.iter().zip(low).zip(high) {
+            (*low, *high) = (byte & 15, byte >> 4);
+        }
     }
 }
 

@@ -10,9 +10,11 @@ mod format;
 mod panel;
 mod portable;
 mod product;
+mod random;
 #[cfg(test)]
 mod tests;
 
 pub use block::Int8Path;
 pub use format::{QuantError, QuantFormat};
 pub use product::{PackedQuant, SharedBytes, gemm_grouped, gemm_quant, int8_path};
+pub use random::random_blocks;

@@ -52,27 +52,32 @@ pub(super) fn pack_panel(format: QuantFormat, rows: &[&[u8]], k: usize, panel: &
         left = rest;
         let (low, record) = record.split_at_mut(low_bits * len * PANEL / 8);
         let (high, scales) = record.split_at_mut(high_bits * len * PANEL / 8);
-        let per_plane = 8 / high_bits.max(1);
         for (column, row) in rows.iter().enumerate() {
-            for (index, bytes) in row.chunks_exact(format.block_bytes()).enumerate() {
-                let first = index * format.block_len();
-                if !(start..start + len).contains(&first) {
-                    continue;
-                }
+            let per_block = format.block_len();
+            let blocks = row.chunks_exact(format.block_bytes()).skip(start / per_block).take(len / per_block);
+            let mut integers = [0u8; CHUNK];
+            for (index, bytes) in blocks.enumerate() {
                 let block = Block { format, bytes };
-                for inner in 0..format.block_len() {
-                    let (u, at) = (block.integer(inner), first - start + inner);
-                    let (step, lane) = (at / 4, column * 4 + at % 4);
-                    if low_bits == 8 {
-                        low[step * STEP + lane] = u;
-                    } else {
-                        low[step / 2 * STEP + lane] |= (u & 15) << (4 * (step % 2));
-                    }
-                    if high_bits > 0 {
-                        high[step / per_plane * STEP + lane] |= u >> 4 << (high_bits * (step % per_plane));
-                    }
+                block.integers(&mut integers[index * per_block..][..per_block]);
+                pack_scales(block, column, index * per_block / 32, scales, len / 32);
+            }
+            let fours = &integers[..len].as_chunks::<4>().0;
+            let four = |step: usize| u32::from_le_bytes(fours[step]);
+            let store = |plane: &mut [u8], step: usize, value: u32| {
+                plane[step * STEP + 4 * column..][..4].copy_from_slice(&value.to_le_bytes());
+            };
+            if low_bits == 8 {
+                (0..len / 4).for_each(|step| store(low, step, four(step)));
+            } else {
+                let nibbles = |step: usize| four(step) & 0x0f0f_0f0f;
+                (0..len / 8).for_each(|pair| store(low, pair, nibbles(2 * pair) | nibbles(2 * pair + 1) << 4));
+            }
+            if let Some(per_plane) = 8usize.checked_div(high_bits) {
+                let mask = if high_bits == 1 { 0x0101_0101 } else { 0x0303_0303 };
+                for plane in 0..len / 4 / per_plane {
+                    let bits = |s: usize| (four(plane * per_plane + s) >> 4 & mask) << (high_bits * s);
+                    store(high, plane, (0..per_plane).map(bits).fold(0, |all, bits| all | bits));
                 }
-                pack_scales(block, column, (first - start) / 32, scales, len / 32);
             }
         }
     }

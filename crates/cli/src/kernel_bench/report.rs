@@ -1,0 +1,135 @@
+//! A measurement as rows, as a table and as JSON.
+
+use lldm_kernels::peak::Peak;
+use serde::Serialize;
+
+use super::setting::Setting;
+use crate::machine::Machine;
+use crate::render::plain;
+
+/// One shape under one kernel, as measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Row {
+    pub(crate) kernel: String,
+    /// The path that ran.
+    pub(crate) path: String,
+    pub(crate) dtype: String,
+    /// Rows, inner, columns; of experts tokens, experts, choices, inner, columns.
+    pub(crate) shape: Vec<usize>,
+    pub(crate) threads: usize,
+    /// 1e9 operations a second.
+    pub(crate) gflops: f64,
+    /// The instruction that it is set against, and its peak.
+    pub(crate) instruction: &'static str,
+    pub(crate) peak_gflops: f64,
+    pub(crate) peak_ratio: f64,
+    /// candle's own operation.
+    pub(crate) candle_gflops: f64,
+    pub(crate) candle_ratio: f64,
+}
+
+/// A whole measurement.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Report {
+    pub(crate) date: String,
+    pub(crate) machine: Machine,
+    pub(crate) threads: usize,
+    pub(crate) peaks: Vec<PeakRow>,
+    pub(crate) reads: Vec<ReadRow>,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// What an instruction reaches in registers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct PeakRow {
+    instruction: &'static str,
+    dtype: &'static str,
+    gops: f64,
+}
+
+/// What reads of a buffer of so many bytes a thread reach.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct ReadRow {
+    pub(crate) bytes: usize,
+    pub(crate) gigabytes_per_second: f64,
+}
+
+impl Row {
+    /// A row of a kernel that took `seconds` for `operations`, beside candle's seconds.
+    pub(crate) fn new(
+        setting: &Setting,
+        kernel: &str,
+        path: impl ToString,
+        [dtype, peak]: [&str; 2],
+        shape: &[usize],
+        operations: f64,
+        [seconds, candle]: [f64; 2],
+    ) -> Self {
+        let peak = setting.peak(peak).unwrap_or(Peak { instruction: "none", dtype: "none", gops: f64::NAN });
+        let (gflops, candle_gflops) = (operations / seconds * 1e-9, operations / candle * 1e-9);
+        Self {
+            kernel: kernel.to_string(),
+            path: path.to_string(),
+            dtype: dtype.to_string(),
+            shape: shape.to_vec(),
+            threads: setting.threads,
+            gflops,
+            instruction: peak.instruction,
+            peak_gflops: peak.gops,
+            peak_ratio: gflops / peak.gops,
+            candle_gflops,
+            candle_ratio: gflops / candle_gflops,
+        }
+    }
+}
+
+impl From<&Peak> for PeakRow {
+    fn from(peak: &Peak) -> Self {
+        Self { instruction: peak.instruction, dtype: peak.dtype, gops: peak.gops }
+    }
+}
+
+impl Report {
+    /// The tables for a reader.
+    pub(crate) fn text(&self) -> String {
+        let peaks: Vec<_> = self
+            .peaks
+            .iter()
+            .map(|peak| vec![peak.instruction.to_string(), peak.dtype.to_string(), format!("{:.0}", peak.gops)])
+            .collect();
+        let reads: Vec<_> = self
+            .reads
+            .iter()
+            .map(|read| vec![format!("{} KiB", read.bytes >> 10), format!("{:.0}", read.gigabytes_per_second)])
+            .collect();
+        let rows: Vec<_> = self
+            .rows
+            .iter()
+            .map(|row| {
+                let shape: Vec<_> = row.shape.iter().map(ToString::to_string).collect();
+                vec![
+                    row.kernel.clone(),
+                    row.path.clone(),
+                    shape.join(" x "),
+                    format!("{:.0}", row.gflops),
+                    format!("{:.0}%", 100.0 * row.peak_ratio),
+                    format!("{:.0}", row.candle_gflops),
+                    format!("{:.1}x", row.candle_ratio),
+                ]
+            })
+            .collect();
+        let Machine { cpu, kernel, .. } = &self.machine;
+        let mut parts = vec![plain::table(&["INSTRUCTION", "TYPE", "GOP/S"], &peaks)];
+        if !reads.is_empty() {
+            parts.push(plain::table(&["READ A THREAD", "GB/S"], &reads));
+        }
+        if !rows.is_empty() {
+            parts.push(plain::table(&["KERNEL", "PATH", "SHAPE", "GFLOP/S", "OF PEAK", "CANDLE", "RATIO"], &rows));
+        }
+        parts.push(format!(
+            "{}, {cpu}, {} threads, kernel {kernel}; weights packed before; medians, ours and candle's in turn",
+            self.date, self.threads
+        ));
+        parts.join("\n\n")
+    }
+}
