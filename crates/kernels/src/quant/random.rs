@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::format::QuantFormat;
 
-/// Blocks of a matrix of `rows` rows of `columns` weights with mean near zero and standard deviation `deviation`; the integers
+/// Blocks of a matrix of `rows` rows of `columns` weights with a mean within half a step of zero and standard deviation `deviation`; the integers
 /// are uniform, the scales all alike. `None` where rows are not whole blocks. The same seed gives the same bytes.
 pub fn random_blocks(format: QuantFormat, [rows, columns]: [usize; 2], deviation: f32, seed: u64) -> Option<Vec<u8>> {
     let mut bytes = vec![0u8; format.matrix_bytes(rows, columns)?];
@@ -68,7 +68,7 @@ mod tests {
             let count = weights.len() as f64;
             let mean = weights.iter().map(|w| f64::from(*w)).sum::<f64>() / count;
             let square = weights.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>() / count;
-            assert!(mean.abs() < 0.003 && (square.sqrt() / 0.03 - 1.0).abs() < 0.05, "{format}: {mean} {square}");
+            assert!(mean.abs() < 0.004 && (square.sqrt() / 0.03 - 1.0).abs() < 0.05, "{format}: {mean} {square}");
         }
         assert_eq!(random_blocks(QuantFormat::Q4K, [1, 32], 0.1, 1), None);
     }
