@@ -77,6 +77,9 @@ impl PackedQuant {
             format.check([outputs, inputs], 0)?;
             return Ok(None);
         };
+        if file == 0 {
+            return Ok(Some(0));
+        }
         // A panel of no more than twice the file's bytes and 32 rows: no overflow where the file itself has none to spare.
         if file > usize::MAX / 64 {
             return Ok(None);
