@@ -1,0 +1,211 @@
+//! Class statistics of rows: for each class of a partition of the tokens its probability, its most probable token and an
+//! exact draw from it.
+//!
+//! The first walk finds the maximum; the second has the weights and the random bits from the lanes and adds them to their
+//! classes one by one, in f64. Weights are f32, with the rounding of their exponents taken back: the relative error of a
+//! class's sum is below 4e-7 at any distance from the maximum. Tokens more than 80 nats below the maximum are weighed in f64.
+
+use rayon::prelude::*;
+
+use super::lanes::VocabSimd;
+use super::race::Race;
+use super::stream::STEP;
+use super::summary::{check_rows, row, rows_per_task};
+use super::transform::{Buffer, CHUNK, Ranked, Row, Transform};
+use super::walk::{Plan, chunk_maxima, largest, walk};
+use crate::exp::{LOWEST, exp_clamped};
+use crate::simd::{LANES, dispatch};
+
+/// A partition of the V tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct Classes<'a> {
+    /// The class of each token, below `count`.
+    pub of: &'a [u16],
+    /// The number of classes.
+    pub count: usize,
+}
+
+/// What a class of a row says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassSummary {
+    /// ln of the summed probability; minus infinity for a class without an allowed token.
+    pub log_sum: f64,
+    /// The most probable token.
+    pub best: u32,
+    /// Its log probability.
+    pub log_best: f64,
+    /// An exact draw of a token given the class, at the transform's temperature (at 1 for temperature 0).
+    pub drawn: u32,
+}
+
+/// The class statistics of every row of the logits `[N, V]`; `keys` `[N]` holds the key of each row's draws. Top-k and top-p do
+/// not act here: they could leave a class nothing. All is NaN in a row without an allowed token, or with one without bound.
+pub fn class_summaries(
+    logits: &[f32],
+    vocabulary: usize,
+    keys: &[u64],
+    classes: Classes<'_>,
+    transform: &Transform<'_>,
+) -> Vec<Vec<ClassSummary>> {
+    transform.check();
+    check_rows(logits, vocabulary, 0..keys.len());
+    assert!(classes.of.len() == vocabulary, "vocab: classes must hold a class for each token");
+    assert!(
+        classes.of.iter().all(|class| usize::from(*class) < classes.count),
+        "vocab: a class is beyond their number"
+    );
+    keys.par_iter()
+        .enumerate()
+        .with_min_len(rows_per_task(vocabulary))
+        .map(|(at, key)| summarise(&row(logits, vocabulary, at, transform), classes, *key))
+        .collect()
+}
+
+/// Below the maximum by more than this, weights are f64.
+const FAR: f32 = -80.0;
+
+/// What the unchanged tokens of a class add up to.
+#[derive(Clone, Copy)]
+struct Cell {
+    /// Of the weights, from the largest unchanged logit.
+    sum: f64,
+    best: f32,
+    token: u32,
+    /// The race's limit for lanes.
+    limit: f32,
+}
+
+/// The classes of a row.
+struct Table<'a> {
+    of: &'a [u16],
+    /// The largest unchanged logit.
+    max: f32,
+    inverse_temperature: f32,
+    cells: Vec<Cell>,
+    races: Vec<Race>,
+}
+
+fn summarise(row: &Row<'_>, classes: Classes<'_>, key: u64) -> Vec<ClassSummary> {
+    let found = walk(row, &Plan { heat: None, race: None, maxima: false });
+    let (max, unchanged) = (found.best.logit, f64::from(found.unchanged));
+    if !max.is_finite() {
+        let nothing = ClassSummary { log_sum: f64::NAN, best: 0, log_best: f64::NAN, drawn: 0 };
+        return vec![nothing; classes.count];
+    }
+    let temperature = row.transform().filter_temperature();
+    let race = Race::new(key, temperature, max);
+    let mut table = Table {
+        of: classes.of,
+        max: found.unchanged,
+        inverse_temperature: temperature.recip() as f32,
+        cells: vec![Cell { sum: 0.0, best: f32::NEG_INFINITY, token: 0, limit: f32::INFINITY }; classes.count],
+        races: vec![race; classes.count],
+    };
+    if unchanged > f64::NEG_INFINITY {
+        fill(row, &mut table);
+    }
+
+    let scale = (unchanged - max).exp();
+    let best = |cell: &Cell| Ranked { token: cell.token, logit: f64::from(cell.best) };
+    let mut sums: Vec<_> = table.cells.iter().map(|cell| (cell.sum * scale, best(cell))).collect();
+    for token in &row.changed {
+        let class = usize::from(classes.of[token.token as usize]);
+        let (sum, best) = &mut sums[class];
+        *sum += (token.logit - max).exp();
+        if token.before(best) {
+            *best = *token;
+        }
+        table.races[class].enter(*token);
+    }
+    let log_total = sums.iter().map(|(sum, _)| sum).sum::<f64>().ln();
+    let summary = |((sum, best), race): ((f64, Ranked), Race)| ClassSummary {
+        log_sum: sum.ln() - log_total,
+        best: best.token,
+        log_best: best.logit - max - log_total,
+        drawn: race.winner.unwrap_or(best).token,
+    };
+    sums.into_iter().zip(table.races).map(summary).collect()
+}
+
+fn fill(row: &Row<'_>, table: &mut Table<'_>) {
+    dispatch!(fill_body(row: &Row<'_>, table: &mut Table<'_>))
+}
+
+#[inline(always)]
+fn fill_body<S: VocabSimd>(s: S, row: &Row<'_>, table: &mut Table<'_>) {
+    let mut buffer = Buffer::new();
+    let (mut weights, mut race_weights, mut uniforms) = (Buffer::new(), Buffer::new(), Buffer::new());
+    let temperate = table.inverse_temperature == 1.0;
+    let (max, far, lowest) = (s.splat(table.max), s.splat(FAR), s.splat(LOWEST));
+    let inverse_temperature = s.splat(table.inverse_temperature);
+    for index in 0..row.chunks() {
+        let start = index * CHUNK;
+        let values = row.chunk(s, index, &mut buffer);
+        if largest(s, &chunk_maxima(s, values)) == f32::NEG_INFINITY {
+            continue;
+        }
+        let counter = table.races.first().map_or(0, |race| race.counter(start));
+        for at in (0..values.len()).step_by(LANES) {
+            let x = s.load(&values[at..]);
+            let difference = s.sub(x, max);
+            // What the difference lost in rounding (Knuth, TAOCP volume 2, section 4.2.2, theorem B).
+            let taken = s.sub(difference, x);
+            let lost = s.sub(s.sub(x, s.sub(difference, taken)), s.add(max, taken));
+            // A NaN becomes what is impossible.
+            let exponent = s.max(difference, s.splat(f32::NEG_INFINITY));
+            let weight = exp_clamped(s, s.max(exponent, lowest));
+            let weight = s.zero_where_less(exponent, far, s.fma(weight, lost, weight));
+            s.store(weight, &mut weights.0[at..]);
+            if !temperate {
+                let exponent = s.max(s.mul(exponent, inverse_temperature), lowest);
+                s.store(exp_clamped(s, exponent), &mut race_weights.0[at..]);
+            }
+            s.store(s.top_bits(counter.wrapping_add(STEP.wrapping_mul(at as u64))), &mut uniforms.0[at..]);
+        }
+        let race_weights = if temperate { &weights } else { &race_weights };
+        let classes = &table.of[start..table.of.len().min(start + CHUNK)];
+        for (at, class) in classes.iter().enumerate() {
+            let (weight, logit) = (weights.0[at], values[at]);
+            let cell = &mut table.cells[usize::from(*class)];
+            if weight == 0.0 {
+                table.add_far(start + at, logit);
+                continue;
+            }
+            cell.sum += f64::from(weight);
+            if logit > cell.best {
+                (cell.best, cell.token) = (logit, (start + at) as u32);
+            }
+            if uniforms.0[at] < cell.limit * race_weights.0[at] {
+                table.enter(start + at, logit);
+            }
+        }
+    }
+}
+
+impl Table<'_> {
+    /// A token far below the maximum, or none at all.
+    #[cold]
+    #[inline(never)]
+    fn add_far(&mut self, token: usize, logit: f32) {
+        if logit.is_nan() || logit == f32::NEG_INFINITY {
+            return;
+        }
+        let class = usize::from(self.of[token]);
+        let cell = &mut self.cells[class];
+        if logit > cell.best {
+            (cell.best, cell.token) = (logit, token as u32);
+        }
+        cell.sum += (f64::from(logit) - f64::from(self.max)).exp();
+        if !self.races[class].is_hopeless(f64::from(logit)) {
+            self.enter(token, logit);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn enter(&mut self, token: usize, logit: f32) {
+        let class = usize::from(self.of[token]);
+        self.races[class].enter(Ranked { token: token as u32, logit: f64::from(logit) });
+        self.cells[class].limit = self.races[class].lane_limit(self.max);
+    }
+}
