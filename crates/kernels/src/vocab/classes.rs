@@ -5,12 +5,10 @@
 //! classes one by one, in f64. Weights are f32, with the rounding of their exponents taken back: the relative error of a
 //! class's sum is below 4e-7 at any distance from the maximum. Tokens more than 80 nats below the maximum are weighed in f64.
 
-use rayon::prelude::*;
-
 use super::lanes::VocabSimd;
 use super::race::Race;
 use super::stream::STEP;
-use super::summary::{check_rows, row, rows_per_task};
+use super::summary::{check_rows, for_each_row, row};
 use super::transform::{Buffer, CHUNK, Ranked, Row, Transform};
 use super::walk::{Plan, chunk_maxima, largest, walk};
 use crate::exp::{LOWEST, exp_clamped};
@@ -54,11 +52,8 @@ pub fn class_summaries(
         classes.of.iter().all(|class| usize::from(*class) < classes.count),
         "vocab: a class is beyond their number"
     );
-    keys.par_iter()
-        .enumerate()
-        .with_min_len(rows_per_task(vocabulary))
-        .map(|(at, key)| summarise(&row(logits, vocabulary, at, transform), classes, *key))
-        .collect()
+    let keys: Vec<_> = keys.iter().copied().enumerate().collect();
+    for_each_row(vocabulary, &keys, |(at, key)| summarise(&row(logits, vocabulary, *at, transform), classes, *key))
 }
 
 /// Below the maximum by more than this, weights are f64.

@@ -12,8 +12,8 @@ use super::race::Race;
 use super::stream::STEP;
 use super::sums::Sums;
 use super::transform::{BLOCK, Buffer, CHUNK, Ranked, Row};
-use super::walk::{Found, largest};
-use crate::exp::{LOWEST, exp_clamped};
+use super::walk::{Found, exponents, largest};
+use crate::exp::exp_clamped;
 use crate::simd::{LANES, dispatch};
 
 const BUCKETS: usize = 1024;
@@ -50,14 +50,15 @@ pub(super) fn nucleus(row: &Row<'_>, found: &Found, race: Option<&mut Race>) -> 
     let mut histogram = Histogram { sums: [[0.0; 2]; BUCKETS] };
     fill(row, &scale, &mut histogram);
     row.changed.iter().for_each(|token| histogram.add(scale.exponent(token.logit)));
-    let all = histogram.sums.iter().map(|sums| sums[0]).sum();
+    let sums = &histogram.sums;
+    let all = sums.iter().map(|sums| sums[0]).sum();
     let wanted = Wanted::new(row.transform(), all);
 
     // What lies before the crossing bucket.
     let ([mut sum, mut weighted], mut bucket) = ([0.0; 2], 0);
-    while bucket < BUCKETS - 1 && !wanted.is_crossed(sum + histogram.sums[bucket][0]) {
-        sum += histogram.sums[bucket][0];
-        weighted += histogram.sums[bucket][1];
+    while bucket < BUCKETS - 1 && !wanted.is_crossed(sum + sums[bucket][0]) {
+        sum += sums[bucket][0];
+        weighted += sums[bucket][1];
         bucket += 1;
     }
     let mut nucleus = Nucleus { scale, bucket, tokens: Vec::new(), race };
@@ -96,21 +97,23 @@ fn fill(row: &Row<'_>, scale: &Scale, histogram: &mut Histogram) {
 fn fill_body<S: VocabSimd>(s: S, row: &Row<'_>, scale: &Scale, histogram: &mut Histogram) {
     let mut buffer = Buffer::new();
     let far = s.splat(scale.far());
+    let (mut weights, mut weighted, mut buckets) = ([0.0; BLOCK], [0.0; BLOCK], [0u32; BLOCK]);
     for index in 0..row.chunks() {
-        for lanes in row.chunk(s, index, &mut buffer).chunks_exact(LANES) {
-            if s.less_mask(s.load(lanes), far) == u32::from(u16::MAX) {
+        for values in row.chunk(s, index, &mut buffer).chunks_exact(BLOCK) {
+            let is_far = |lanes: &[f32]| s.less_mask(s.load(lanes), far) == u32::from(u16::MAX);
+            if values.chunks_exact(LANES).all(is_far) {
                 continue;
             }
-            let (mut exponents, mut weights, mut buckets) = ([0.0; LANES], [0.0; LANES], [0u32; LANES]);
-            for i in 0..LANES {
-                exponents[i] = scale.exponent(f64::from(lanes[i]));
-                weights[i] = exp64(exponents[i]);
-                buckets[i] = bucket_of(exponents[i]);
+            for i in 0..BLOCK {
+                let exponent = scale.exponent(f64::from(values[i]));
+                weights[i] = exp64(exponent);
+                weighted[i] = weights[i] * exponent;
+                buckets[i] = bucket_of(exponent);
             }
-            for i in 0..LANES {
+            for i in 0..BLOCK {
                 let sums = &mut histogram.sums[buckets[i] as usize % BUCKETS];
                 sums[0] += weights[i];
-                sums[1] += weights[i] * exponents[i];
+                sums[1] += weighted[i];
             }
         }
     }
@@ -132,8 +135,7 @@ fn collect_body<S: VocabSimd>(s: S, row: &Row<'_>, maxima: &[f32], nucleus: &mut
             continue;
         }
         let counter = nucleus.race.as_ref().map(|race| race.counter(index * CHUNK));
-        let limit = |nucleus: &Nucleus<'_>| s.splat(nucleus.race.as_ref().map_or(0.0, |race| race.lane_limit(max)));
-        let mut race_limit = limit(nucleus);
+        let mut race_limit = nucleus.race.as_ref().map_or(0.0, |race| race.lane_limit(max));
         for (block, values) in row.chunk(s, index, &mut buffer).chunks_exact(BLOCK).enumerate() {
             let mut running = 0u64;
             for (vector, lanes) in values.chunks_exact(LANES).enumerate() {
@@ -145,10 +147,9 @@ fn collect_body<S: VocabSimd>(s: S, row: &Row<'_>, maxima: &[f32], nucleus: &mut
                 let before = s.less_mask(high, x);
                 let first = block * BLOCK + vector * LANES;
                 if let Some(counter) = counter {
-                    let exponent = s.mul(s.sub(x, s.splat(max)), inverse_temperature);
-                    let weight = exp_clamped(s, s.max(exponent, s.splat(LOWEST)));
+                    let weight = exp_clamped(s, exponents(s, lanes, s.splat(max), inverse_temperature));
                     let uniform = s.top_bits(counter.wrapping_add(STEP.wrapping_mul(first as u64)));
-                    let not_lost = s.less_mask(uniform, s.mul(race_limit, weight));
+                    let not_lost = s.less_mask(uniform, s.mul(s.splat(race_limit), weight));
                     running |= u64::from(before & not_lost) << (vector * LANES);
                 }
                 if not_after & !before != 0 {
@@ -159,7 +160,7 @@ fn collect_body<S: VocabSimd>(s: S, row: &Row<'_>, maxima: &[f32], nucleus: &mut
                 && let Some(race) = &mut nucleus.race
             {
                 race.enter_block(running, values, index * CHUNK + block * BLOCK);
-                race_limit = limit(nucleus);
+                race_limit = race.lane_limit(max);
             }
         }
     }

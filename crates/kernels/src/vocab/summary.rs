@@ -56,11 +56,7 @@ pub struct Summary {
 pub fn reduce(logits: &[f32], vocabulary: usize, requests: &[Request], transform: &Transform<'_>) -> Vec<Summary> {
     transform.check();
     check_rows(logits, vocabulary, requests.iter().map(|request| request.row));
-    requests
-        .par_iter()
-        .with_min_len(rows_per_task(vocabulary))
-        .map(|request| summarise(&row(logits, vocabulary, request.row, transform), request))
-        .collect()
+    for_each_row(vocabulary, requests, |request| summarise(&row(logits, vocabulary, request.row, transform), request))
 }
 
 /// ln p(token) of each (row, token) of the logits `[N, V]`, at temperature 1 and without top-k and top-p; NaN where no
@@ -76,22 +72,31 @@ pub fn log_probabilities(
     assert!(targets.iter().all(|(_, token)| (*token as usize) < vocabulary), "vocab: a token is beyond V");
     let plan = Plan { heat: Some(1.0), race: None, maxima: false };
     let rows: Vec<&[(usize, u32)]> = targets.chunk_by(|a, b| a.0 == b.0).collect();
-    let answer = |targets: &&[(usize, u32)]| {
+    let answers = for_each_row(vocabulary, &rows, |targets| {
         let row = row(logits, vocabulary, targets[0].0, transform);
         let sums = walk(&row, &plan).sums;
         let log_sum = sums.sum.ln();
         let log_probability =
             |token: u32| if sums.max.is_finite() { row.logit(token) - sums.max - log_sum } else { f64::NAN };
         targets.iter().map(|(_, token)| log_probability(*token)).collect::<Vec<_>>()
-    };
-    rows.par_iter().with_min_len(rows_per_task(vocabulary)).map(answer).collect::<Vec<_>>().concat()
+    });
+    answers.concat()
 }
 
 /// Values per parallel task, at least.
 const VALUES_PER_TASK: usize = 1 << 15;
 
-pub(super) fn rows_per_task(vocabulary: usize) -> usize {
-    (VALUES_PER_TASK / vocabulary).max(1)
+/// The answers for rows of V values, on several threads if it is worth to wake them.
+pub(super) fn for_each_row<T: Sync, A: Send>(
+    vocabulary: usize,
+    rows: &[T],
+    answer: impl Fn(&T) -> A + Sync + Send,
+) -> Vec<A> {
+    let rows_per_task = (VALUES_PER_TASK / vocabulary).max(1);
+    if rows.len() <= rows_per_task {
+        return rows.iter().map(answer).collect();
+    }
+    rows.par_iter().with_min_len(rows_per_task).map(answer).collect()
 }
 
 pub(super) fn check_rows(logits: &[f32], vocabulary: usize, rows: impl Iterator<Item = usize>) {

@@ -41,6 +41,9 @@ pub(super) const GROUP: usize = 512;
 /// The maxima of a chunk.
 pub(super) const MAXIMA: usize = CHUNK / GROUP * LANES;
 
+/// The lanes' registers of a block.
+const VECTORS: usize = BLOCK / LANES;
+
 /// How the race's weights come from the sums'.
 const NO_RACE: u8 = 0;
 /// They are the same.
@@ -214,12 +217,9 @@ fn offer_chunk<S: VocabSimd>(s: S, values: &[f32], start: usize, max: f32, found
 /// The sums of exp(s) and of exp(s) · s with s = (x - max) / heat; the tokens that the lanes do not reject enter the race.
 #[inline(always)]
 fn chunk_sums<S: VocabSimd, const RACE: u8>(s: S, chunk: &Chunk<'_>, race: &mut Race) -> (f64, f64) {
-    const VECTORS: usize = BLOCK / LANES;
-    let (max, lowest) = (s.splat(chunk.max), s.splat(LOWEST));
+    let max = s.splat(chunk.max);
     let inverse_heat = s.splat(chunk.inverse_heat);
     let inverse_temperature = s.splat(chunk.inverse_temperature);
-    // What is impossible, and what is no number, weighs exp(-87): nothing beside the 1 of the maximum.
-    let exponent = |lanes: &[f32], inverse| s.max(s.mul(s.sub(s.load(lanes), max), inverse), lowest);
     let mut sum = [s.splat(0.0); VECTORS];
     let mut weighted = [s.splat(0.0); VECTORS];
     let mut limit = if RACE == NO_RACE { max } else { s.splat(race.lane_limit(chunk.max)) };
@@ -229,12 +229,13 @@ fn chunk_sums<S: VocabSimd, const RACE: u8>(s: S, chunk: &Chunk<'_>, race: &mut 
         let mut uniforms = [max; VECTORS];
         for (vector, lanes) in values.chunks_exact(LANES).enumerate() {
             s.fetch(chunk.next.wrapping_add(block * BLOCK + vector * LANES));
-            let x = exponent(lanes, inverse_heat);
+            let x = exponents(s, lanes, max, inverse_heat);
             let weight = exp_clamped(s, x);
             sum[vector] = s.add(sum[vector], weight);
             weighted[vector] = s.fma(weight, x, weighted[vector]);
             if RACE != NO_RACE {
-                let weight = if RACE == HOTTER { exp_clamped(s, exponent(lanes, inverse_temperature)) } else { weight };
+                let weight =
+                    if RACE == HOTTER { exp_clamped(s, exponents(s, lanes, max, inverse_temperature)) } else { weight };
                 let first = (block * BLOCK + vector * LANES) as u64;
                 uniforms[vector] = s.top_bits(counter.wrapping_add(STEP.wrapping_mul(first)));
                 mask |= u64::from(s.less_mask(uniforms[vector], s.mul(limit, weight))) << (vector * LANES);
@@ -243,7 +244,7 @@ fn chunk_sums<S: VocabSimd, const RACE: u8>(s: S, chunk: &Chunk<'_>, race: &mut 
         if RACE == COLDER && mask != 0 {
             mask = 0;
             for (vector, lanes) in values.chunks_exact(LANES).enumerate() {
-                let weight = exp_clamped(s, exponent(lanes, inverse_temperature));
+                let weight = exp_clamped(s, exponents(s, lanes, max, inverse_temperature));
                 mask |= u64::from(s.less_mask(uniforms[vector], s.mul(limit, weight))) << (vector * LANES);
             }
         }
@@ -252,11 +253,20 @@ fn chunk_sums<S: VocabSimd, const RACE: u8>(s: S, chunk: &Chunk<'_>, race: &mut 
             limit = s.splat(race.lane_limit(chunk.max));
         }
     }
-    let total = |lanes: [S::V; VECTORS]| {
-        let joined = s.add(s.add(lanes[0], lanes[1]), s.add(lanes[2], lanes[3]));
-        s.to_array(joined).into_iter().map(f64::from).sum::<f64>()
-    };
-    (total(sum), total(weighted))
+    (total(s, sum), total(s, weighted))
+}
+
+/// The exponents of the lanes' weights. What is impossible, and what is no number, weighs exp(-87): nothing beside the 1 of
+/// the maximum.
+#[inline(always)]
+pub(super) fn exponents<S: VocabSimd>(s: S, lanes: &[f32], max: S::V, inverse: S::V) -> S::V {
+    s.max(s.mul(s.sub(s.load(lanes), max), inverse), s.splat(LOWEST))
+}
+
+#[inline(always)]
+fn total<S: VocabSimd>(s: S, lanes: [S::V; VECTORS]) -> f64 {
+    let joined = s.add(s.add(lanes[0], lanes[1]), s.add(lanes[2], lanes[3]));
+    s.to_array(joined).into_iter().map(f64::from).sum()
 }
 
 impl Found {
