@@ -10,7 +10,7 @@ use super::race::Race;
 use super::stream::STEP;
 use super::summary::{check_rows, for_each_row, row};
 use super::transform::{Buffer, CHUNK, Ranked, Row, Transform};
-use super::walk::{Plan, chunk_maxima, largest, walk};
+use super::walk::{Plan, walk};
 use crate::exp::{LOWEST, exp_clamped};
 use crate::simd::{LANES, dispatch};
 
@@ -59,15 +59,14 @@ pub fn class_summaries(
 /// Below the maximum by more than this, weights are f64.
 const FAR: f32 = -80.0;
 
-/// What the unchanged tokens of a class add up to.
+/// The best and the race of a class's unchanged tokens.
 #[derive(Clone, Copy)]
-struct Cell {
-    /// Of the weights, from the largest unchanged logit.
-    sum: f64,
+struct Leaders {
     best: f32,
-    token: u32,
-    /// The race's limit for lanes.
+    /// The race's limit for the ratio of a lane's uniform and weight.
     limit: f32,
+    /// The token of the best.
+    token: u32,
 }
 
 /// The classes of a row.
@@ -76,7 +75,10 @@ struct Table<'a> {
     /// The largest unchanged logit.
     max: f32,
     inverse_temperature: f32,
-    cells: Vec<Cell>,
+    /// The weights of each class's unchanged tokens, from their maximum, as four sums: most tokens may be of one class, and each
+    /// would wait for the one before.
+    sums: Vec<[f64; 4]>,
+    leaders: Vec<Leaders>,
     races: Vec<Race>,
 }
 
@@ -93,7 +95,8 @@ fn summarise(row: &Row<'_>, classes: Classes<'_>, key: u64) -> Vec<ClassSummary>
         of: classes.of,
         max: found.unchanged,
         inverse_temperature: temperature.recip() as f32,
-        cells: vec![Cell { sum: 0.0, best: f32::NEG_INFINITY, token: 0, limit: f32::INFINITY }; classes.count],
+        sums: vec![[0.0; 4]; classes.count],
+        leaders: vec![Leaders { best: f32::NEG_INFINITY, limit: f32::INFINITY, token: 0 }; classes.count],
         races: vec![race; classes.count],
     };
     if unchanged > f64::NEG_INFINITY {
@@ -101,8 +104,9 @@ fn summarise(row: &Row<'_>, classes: Classes<'_>, key: u64) -> Vec<ClassSummary>
     }
 
     let scale = (unchanged - max).exp();
-    let best = |cell: &Cell| Ranked { token: cell.token, logit: f64::from(cell.best) };
-    let mut sums: Vec<_> = table.cells.iter().map(|cell| (cell.sum * scale, best(cell))).collect();
+    let best = |leaders: &Leaders| Ranked { token: leaders.token, logit: f64::from(leaders.best) };
+    let sum = |[a, b, c, d]: &[f64; 4]| ((a + b) + (c + d)) * scale;
+    let mut sums: Vec<_> = table.sums.iter().map(sum).zip(table.leaders.iter().map(best)).collect();
     for token in &row.changed {
         let class = usize::from(classes.of[token.token as usize]);
         let (sum, best) = &mut sums[class];
@@ -128,79 +132,62 @@ fn fill(row: &Row<'_>, table: &mut Table<'_>) {
 
 #[inline(always)]
 fn fill_body<S: VocabSimd>(s: S, row: &Row<'_>, table: &mut Table<'_>) {
-    let mut buffer = Buffer::new();
-    let (mut weights, mut race_weights, mut uniforms) = (Buffer::new(), Buffer::new(), Buffer::new());
+    let (mut buffer, mut weights, mut ratios) = (Buffer::new(), Buffer::new(), Buffer::new());
     let temperate = table.inverse_temperature == 1.0;
     let (max, far, lowest) = (s.splat(table.max), s.splat(FAR), s.splat(LOWEST));
     let inverse_temperature = s.splat(table.inverse_temperature);
+    let (impossible, largest_ratio) = (s.splat(f32::NEG_INFINITY), s.splat(f32::MAX));
     for index in 0..row.chunks() {
         let start = index * CHUNK;
         let values = row.chunk(s, index, &mut buffer);
-        if largest(s, &chunk_maxima(s, values)) == f32::NEG_INFINITY {
-            continue;
-        }
         let counter = table.races.first().map_or(0, |race| race.counter(start));
         for at in (0..values.len()).step_by(LANES) {
+            s.fetch(row.place(index + 1).wrapping_add(at));
             let x = s.load(&values[at..]);
             let difference = s.sub(x, max);
             // What the difference lost in rounding (Knuth, TAOCP volume 2, section 4.2.2, theorem B).
             let taken = s.sub(difference, x);
             let lost = s.sub(s.sub(x, s.sub(difference, taken)), s.add(max, taken));
             // A NaN becomes what is impossible.
-            let exponent = s.max(difference, s.splat(f32::NEG_INFINITY));
+            let exponent = s.max(difference, impossible);
             let weight = exp_clamped(s, s.max(exponent, lowest));
-            let weight = s.zero_where_less(exponent, far, s.fma(weight, lost, weight));
-            s.store(weight, &mut weights.0[at..]);
-            if !temperate {
-                let exponent = s.max(s.mul(exponent, inverse_temperature), lowest);
-                s.store(exp_clamped(s, exponent), &mut race_weights.0[at..]);
-            }
-            s.store(s.top_bits(counter.wrapping_add(STEP.wrapping_mul(at as u64))), &mut uniforms.0[at..]);
+            let race_weight =
+                if temperate { weight } else { exp_clamped(s, s.max(s.mul(exponent, inverse_temperature), lowest)) };
+            s.store(s.zero_where_less(exponent, far, s.fma(weight, lost, weight)), &mut weights.0[at..]);
+            let uniform = s.top_bits(counter.wrapping_add(STEP.wrapping_mul(at as u64)));
+            let ratio = s.min(s.div(uniform, race_weight), largest_ratio);
+            // What is far is always settled, what is impossible never.
+            let far_ratio = s.choose_less(impossible, exponent, s.splat(-1.0), s.splat(f32::INFINITY));
+            s.store(s.choose_less(exponent, far, far_ratio, ratio), &mut ratios.0[at..]);
         }
-        let race_weights = if temperate { &weights } else { &race_weights };
         let classes = &table.of[start..table.of.len().min(start + CHUNK)];
-        for (at, class) in classes.iter().enumerate() {
-            let (weight, logit) = (weights.0[at], values[at]);
-            let cell = &mut table.cells[usize::from(*class)];
-            if weight == 0.0 {
-                table.add_far(start + at, logit);
-                continue;
-            }
-            cell.sum += f64::from(weight);
-            if logit > cell.best {
-                (cell.best, cell.token) = (logit, (start + at) as u32);
-            }
-            if uniforms.0[at] < cell.limit * race_weights.0[at] {
-                table.enter(start + at, logit);
+        let tokens = classes.iter().zip(values).zip(weights.0.iter().zip(&ratios.0));
+        for (at, ((class, logit), (weight, ratio))) in tokens.enumerate() {
+            table.sums[usize::from(*class)][at % 4] += f64::from(*weight);
+            let leaders = &table.leaders[usize::from(*class)];
+            if (*logit > leaders.best) | (*ratio < leaders.limit) {
+                table.settle(start + at, *logit, *ratio);
             }
         }
     }
 }
 
 impl Table<'_> {
-    /// A token far below the maximum, or none at all.
+    /// A token that may be the best or win the race, or whose weight is no f32.
     #[cold]
     #[inline(never)]
-    fn add_far(&mut self, token: usize, logit: f32) {
-        if logit.is_nan() || logit == f32::NEG_INFINITY {
-            return;
-        }
+    fn settle(&mut self, token: usize, logit: f32, ratio: f32) {
         let class = usize::from(self.of[token]);
-        let cell = &mut self.cells[class];
-        if logit > cell.best {
-            (cell.best, cell.token) = (logit, token as u32);
+        let (leaders, race) = (&mut self.leaders[class], &mut self.races[class]);
+        if logit > leaders.best {
+            (leaders.best, leaders.token) = (logit, token as u32);
         }
-        cell.sum += (f64::from(logit) - f64::from(self.max)).exp();
-        if !self.races[class].is_hopeless(f64::from(logit)) {
-            self.enter(token, logit);
+        if logit - self.max < FAR {
+            self.sums[class][token % 4] += (f64::from(logit) - f64::from(self.max)).exp();
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn enter(&mut self, token: usize, logit: f32) {
-        let class = usize::from(self.of[token]);
-        self.races[class].enter(Ranked { token: token as u32, logit: f64::from(logit) });
-        self.cells[class].limit = self.races[class].lane_limit(self.max);
+        let ranked = Ranked { token: token as u32, logit: f64::from(logit) };
+        if ratio < leaders.limit && !race.is_hopeless(ranked.logit) && race.enter(ranked) {
+            leaders.limit = race.lane_limit(self.max);
+        }
     }
 }

@@ -59,7 +59,9 @@ pub(super) fn filter(row: &Row<'_>, found: &Found, race: Option<&mut Race>) -> L
     }
     (sums.sum, sums.weighted) = (sum, weighted);
     if let Some(race) = race {
-        tokens.iter().for_each(|token| race.enter(*token));
+        for token in &tokens {
+            race.enter(*token);
+        }
     }
     Left { cut, sums }
 }

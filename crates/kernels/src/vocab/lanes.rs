@@ -65,6 +65,16 @@ impl VocabSimd for Avx2 {
     }
 
     #[inline(always)]
+    fn choose_less(self, x: Self::V, limit: Self::V, less: Self::V, other: Self::V) -> Self::V {
+        let mut out = other;
+        unsafe {
+            out.0 = _mm256_blendv_ps(other.0, less.0, _mm256_cmp_ps::<_CMP_LT_OQ>(x.0, limit.0));
+            out.1 = _mm256_blendv_ps(other.1, less.1, _mm256_cmp_ps::<_CMP_LT_OQ>(x.1, limit.1));
+        }
+        out
+    }
+
+    #[inline(always)]
     fn fetch(self, p: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }

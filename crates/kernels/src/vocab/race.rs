@@ -36,13 +36,15 @@ impl Race {
         counter(self.key, token as u64)
     }
 
-    /// A token enters.
-    pub(super) fn enter(&mut self, token: Ranked) {
+    /// A token enters; whether it leads.
+    pub(super) fn enter(&mut self, token: Ranked) -> bool {
         let log_time = (-(-self.uniform(token.token)).ln_1p()).ln() - self.tempered(token.logit);
-        if log_time < self.log_best {
+        let leads = log_time < self.log_best;
+        if leads {
             self.log_best = log_time;
             self.winner = Some(token);
         }
+        leads
     }
 
     /// A token enters unless it has lost by the limit that [`Race::limit`] gave for a logit that is no less than its own.
