@@ -101,6 +101,11 @@ impl Logits {
         &self.values[row * self.vocabulary..(row + 1) * self.vocabulary]
     }
 
+    /// All logits, row-major [L, V].
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
     /// The size of the vocabulary V.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary

@@ -36,7 +36,7 @@ pub fn exp_in_place(x: &mut [f32]) {
 /// Values per parallel task.
 const CHUNK: usize = 1 << 14;
 /// The logarithm of the least normal f32.
-const LOWEST: f32 = -87.336_54;
+pub(crate) const LOWEST: f32 = -87.336_54;
 /// Beyond the logarithm of the largest f32.
 const HIGHEST: f32 = 89.0;
 /// 1.5 · 2^23: adding and subtracting it rounds to an integer.
@@ -50,16 +50,22 @@ const COEFFICIENTS: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.
 #[inline(always)]
 pub(crate) fn exp_lanes<S: Simd>(s: S, x: S::V) -> S::V {
     let lowest = s.splat(LOWEST);
-    let rounder = s.splat(ROUNDER);
     let clamped = s.min(s.splat(HIGHEST), s.max(lowest, x));
-    let n = s.sub(s.fma(clamped, s.splat(std::f32::consts::LOG2_E), rounder), rounder);
-    let r = s.fma(n, s.splat(-LN2_LOW), s.fma(n, s.splat(-LN2_HIGH), clamped));
+    s.zero_where_less(x, lowest, exp_clamped(s, clamped))
+}
+
+/// `exp` of sixteen lanes that lie between [`LOWEST`] and [`HIGHEST`].
+#[inline(always)]
+pub(crate) fn exp_clamped<S: Simd>(s: S, x: S::V) -> S::V {
+    let rounder = s.splat(ROUNDER);
+    let n = s.sub(s.fma(x, s.splat(std::f32::consts::LOG2_E), rounder), rounder);
+    let r = s.fma(n, s.splat(-LN2_LOW), s.fma(n, s.splat(-LN2_HIGH), x));
     let mut p = s.splat(COEFFICIENTS[0]);
     for c in &COEFFICIENTS[1..] {
         p = s.fma(p, r, s.splat(*c));
     }
     let y = s.add(s.fma(p, s.mul(r, r), r), s.splat(1.0));
-    s.zero_where_less(x, lowest, s.scale_by_power(y, n))
+    s.scale_by_power(y, n)
 }
 
 /// `y · 2^n` by two multiplications, since 2^128 is no f32.

@@ -21,6 +21,7 @@ pub mod quant;
 pub mod rope;
 mod simd;
 mod tile_product;
+pub mod vocab;
 
 pub use activation::{swiglu, swiglu_backward};
 pub use attention::{AttentionShape, VisibleKeys, all_keys, attention, attention_backward};

@@ -4,6 +4,7 @@
 //! settings that its checkpoint asks for.
 
 pub mod error;
+pub mod fused_logits;
 pub mod load;
 pub mod nn;
 pub mod process;
@@ -12,6 +13,7 @@ pub mod trunk;
 pub mod trunk_denoiser;
 
 pub use error::{Error, Result};
+pub use fused_logits::FusedLogits;
 pub use load::{LoadedModel, Tokenizer, load};
 pub use process::{Answers, NoiseConfig};
 pub use registry::Defaults;

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use lldm_diffusion::{Condition, Context, Denoiser, DenoiserInfo, Logits, Prediction, StepInput, Token};
+use lldm_diffusion::{Condition, Context, Denoiser, DenoiserInfo, Prediction, StepInput, Token};
 
 use crate::error::{Result, into_diffusion};
+use crate::fused_logits::FusedLogits;
 use crate::nn::KvCache;
 use crate::process::Answers;
 use crate::trunk::{Attention, Trunk};
@@ -95,7 +96,7 @@ impl TrunkDenoiser {
         })
     }
 
-    fn predict(&self, input: &StepInput<'_>, context: &mut Context) -> Result<Logits> {
+    fn predict(&self, input: &StepInput<'_>, context: &mut Context) -> Result<FusedLogits> {
         let canvas = input.state.tokens()?;
         let config = self.trunk.config();
         let known = self.context_tokens(context);
@@ -126,14 +127,14 @@ impl TrunkDenoiser {
             Attention::Causal => {
                 let state = self.state(context)?;
                 if let (Some(next), true) = (&state.next, state.cache.length == known.len()) {
-                    return Ok(Logits::new(next.clone(), config.vocab_size)?);
+                    return Ok(FusedLogits::new(next.clone(), config.vocab_size)?);
                 }
                 let tail = &known[state.cache.length..];
                 let hidden = self.behind_cache(tail, input.time, &mut state.cache, true)?;
                 let last = hidden.narrow(0, tail.len() - 1, 1)?;
                 let next = self.trunk.logits(&last)?.flatten_all()?.to_vec1::<f32>()?;
                 state.next = Some(next.clone());
-                return Ok(Logits::new(next, config.vocab_size)?);
+                return Ok(FusedLogits::new(next, config.vocab_size)?);
             }
         };
         let hidden = hidden.narrow(0, hidden.dim(0)? - canvas.len(), canvas.len())?;
@@ -141,7 +142,7 @@ impl TrunkDenoiser {
         for (outputs, held) in values.chunks_exact_mut(config.vocab_size).zip(canvas) {
             self.answer(outputs, *held, input.time);
         }
-        Ok(Logits::new(values, config.vocab_size)?)
+        Ok(FusedLogits::new(values, config.vocab_size)?)
     }
 
     /// Turns a cell's outputs into the answer of the contract. Nothing is done to plain logits under masked noise; where

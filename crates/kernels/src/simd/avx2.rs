@@ -10,7 +10,7 @@ pub(crate) struct Avx2(());
 
 /// Lanes 0..8 and 8..16.
 #[derive(Clone, Copy)]
-pub(crate) struct Pair(__m256, __m256);
+pub(crate) struct Pair(pub(crate) __m256, pub(crate) __m256);
 
 impl Avx2 {
     /// # Safety

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use lldm_diffusion::rng::{Purpose, Rng};
-use lldm_diffusion::{Condition, Context, Denoiser, Logits, Prediction, State, StepInput, Token};
+use lldm_diffusion::{Condition, Context, Denoiser, Prediction, State, StepInput, Token};
 use lldm_models::nn::{Init, Precision, Visibility, Weights};
-use lldm_models::{Answers, Attention, NoiseConfig, Trunk, TrunkConfig, TrunkDenoiser};
+use lldm_models::{Answers, Attention, FusedLogits, NoiseConfig, Trunk, TrunkConfig, TrunkDenoiser};
 
 pub(crate) const VOCABULARY: usize = 20;
 pub(crate) const MASK: Token = 19;
@@ -84,7 +84,7 @@ pub(crate) fn input(canvas: &[Token], time: f64, condition: Condition) -> StepIn
 
 /// The logits of an answer, row by row.
 pub(crate) fn rows(prediction: &dyn Prediction) -> Vec<Vec<f32>> {
-    let logits = prediction.as_any().downcast_ref::<Logits>().unwrap();
+    let logits = prediction.as_any().downcast_ref::<FusedLogits>().unwrap();
     (0..logits.rows()).map(|row| logits.row(row).to_vec()).collect()
 }
 
