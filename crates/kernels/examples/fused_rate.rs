@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use lldm_kernels::{
-    AttentionShape, CpuFeatures, CrossEntropy, all_keys, attention, attention_backward, rms_norm, rms_norm_backward,
-    rope_in_place, rope_tables, swiglu, swiglu_backward,
+    AttentionShape, CpuFeatures, CrossEntropy, KeyValues, all_keys, attention, attention_backward, rms_norm,
+    rms_norm_backward, rope_in_place, rope_tables, swiglu, swiglu_backward,
 };
 
 fn main() {
@@ -18,14 +18,14 @@ fn main() {
 /// GFLOP/s, counting two products forward and five backward.
 fn attentions() {
     for (canvas, head_dim) in [(64, 64), (128, 32), (256, 64), (512, 64), (512, 128)] {
-        let shape = AttentionShape { batch: 8, heads: 4, queries: canvas, keys: canvas, head_dim };
+        let shape = AttentionShape { batch: 8, heads: 4, kv_heads: 4, queries: canvas, keys: canvas, head_dim };
         let [q, k, v] = [1, 2, 3].map(|seed| values(shape.query_len(), seed));
         let (mut out, mut lse) = (q.clone(), vec![0.0; shape.lse_len()]);
-        let rule = all_keys(canvas);
-        let forward = seconds(|| attention(shape, &q, &k, &v, 0.125, &rule, &mut out, Some(&mut lse)));
-        let [mut dq, mut dk, mut dv] = [q.clone(), k.clone(), v.clone()];
+        let (rule, keys) = (all_keys(canvas), KeyValues { keys: &k, values: &v });
+        let forward = seconds(|| attention(shape, &q, &[keys], 0.125, &rule, &mut out, Some(&mut lse)));
+        let ([mut dq, mut dk, mut dv], g) = ([q.clone(), k.clone(), v.clone()], values(q.len(), 4));
         let backward = seconds(|| {
-            attention_backward(shape, &q, &k, &v, 0.125, &rule, &lse, &out, &mut dq, &mut dk, &mut dv);
+            attention_backward(shape, &q, &[keys], 0.125, &rule, &out, &lse, &g, &mut dq, &mut dk, &mut dv);
         });
         let work = 2e-9 * (shape.query_len() * canvas) as f64;
         let (forward, backward) = (2.0 * work / forward, 5.0 * work / backward);

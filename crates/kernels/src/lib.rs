@@ -24,7 +24,7 @@ mod tile_product;
 pub mod vocab;
 
 pub use activation::{swiglu, swiglu_backward};
-pub use attention::{AttentionShape, VisibleKeys, all_keys, attention, attention_backward};
+pub use attention::{AttentionShape, KeyValues, VisibleKeys, all_keys, attention, attention_backward};
 pub use cross_entropy::CrossEntropy;
 pub use detect::CpuFeatures;
 pub use exp::{exp, exp_in_place};

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use candle_core::{D, DType, Device, Tensor, Var};
 use lldm_diffusion::rng::{Purpose, Rng};
 use lldm_models::nn::{
-    CrossEntropy, Linear, Loaded, Precision, RmsNorm, Rope, SwiGlu, Visibility, attend, cross_entropy,
+    CrossEntropy, Linear, Loaded, Precision, RmsNorm, Rope, SwiGlu, Visibility, attend, attend_cached, cross_entropy,
 };
 
 type Operation<'a> = &'a dyn Fn(&[Tensor]) -> Tensor;
@@ -125,6 +125,8 @@ fn sees(visibility: Visibility, query: usize, key: usize) -> bool {
     match visibility {
         Visibility::Full => true,
         Visibility::Causal { cached } => key <= cached + query,
+        Visibility::CausalWindow { window, cached } => key <= cached + query && key + window > cached + query,
+        Visibility::CanvasWindow { window, cached } => key + window > cached,
         Visibility::BlockCausal { block_length, cached } => key / block_length <= (cached + query) / block_length,
         Visibility::BlockDiffusion { length, block_length } => {
             let (query_block, key_block) = (query % length / block_length, key % length / block_length);
@@ -145,31 +147,77 @@ fn attention_under_each_visibility() {
         (Visibility::Full, 3, 7),
         (Visibility::Causal { cached: 0 }, 6, 6),
         (Visibility::Causal { cached: 4 }, 2, 6),
+        (Visibility::CausalWindow { window: 3, cached: 0 }, 6, 6),
+        (Visibility::CausalWindow { window: 3, cached: 4 }, 3, 7),
+        (Visibility::CanvasWindow { window: 3, cached: 4 }, 3, 7),
         (Visibility::BlockCausal { block_length: 3, cached: 0 }, 7, 7),
         (Visibility::BlockCausal { block_length: 3, cached: 4 }, 4, 8),
         (Visibility::BlockDiffusion { length: 7, block_length: 3 }, 14, 14),
         (Visibility::BlockDiffusion { length: 4, block_length: 1 }, 8, 8),
     ];
     for (visibility, queries, keys) in cases {
-        let (heads, width) = (2, 8);
-        let shape = |length: usize| [2, length, heads, width];
-        let inputs = [random(4, &shape(queries)), random(5, &shape(keys)), random(6, &shape(keys))];
-        let fused = |t: &[Tensor]| attend(&t[0], &t[1], &t[2], visibility).unwrap();
-        let composed = |t: &[Tensor]| {
-            let by_head = |t: &Tensor| t.transpose(1, 2).unwrap().contiguous().unwrap();
-            let (q, k, v) = (by_head(&t[0]), by_head(&t[1]), by_head(&t[2]));
-            let hidden = |query: usize| {
-                (0..keys).map(move |key| if sees(visibility, query, key) { 0.0 } else { f64::NEG_INFINITY })
-            };
-            let hidden: Vec<f64> = (0..queries).flat_map(hidden).collect();
-            let hidden = Tensor::from_vec(hidden, (1, 1, queries, keys), &Device::Cpu).unwrap();
-            let scores = (q.matmul(&k.t().unwrap()).unwrap() * (width as f64).powf(-0.5)).unwrap();
-            let weights = scores.broadcast_add(&hidden).unwrap().exp().unwrap();
-            let total = weights.sum_keepdim(D::Minus1).unwrap();
-            weights.broadcast_div(&total).unwrap().matmul(&v).unwrap().transpose(1, 2).unwrap()
-        };
-        check(&format!("attention, {visibility:?}"), &inputs, &fused, &composed);
+        for kv_heads in [1, 2, 4] {
+            let inputs = attention_inputs([2, queries, 4, 8], [2, keys, kv_heads, 8]);
+            let fused = |t: &[Tensor]| attend(&t[0], &t[1], &t[2], visibility).unwrap();
+            let composed = |t: &[Tensor]| composed_attention(t, visibility, 8f64.powf(-0.5));
+            check(&format!("attention, {visibility:?}, {kv_heads} key heads"), &inputs, &fused, &composed);
+        }
     }
+}
+
+fn attention_inputs(query: [usize; 4], keys: [usize; 4]) -> [Tensor; 3] {
+    [random(4, &query), random(5, &keys), random(6, &keys)]
+}
+
+fn composed_attention(t: &[Tensor], visibility: Visibility, scale: f64) -> Tensor {
+    let by_head = |t: &Tensor| t.transpose(1, 2).unwrap().contiguous().unwrap();
+    let (_, queries, heads, _) = t[0].dims4().unwrap();
+    let (_, keys, kv_heads, _) = t[1].dims4().unwrap();
+    let repeated = |t: &Tensor| {
+        let head = |h: usize| t.narrow(2, h * kv_heads / heads, 1).unwrap();
+        by_head(&Tensor::cat(&(0..heads).map(head).collect::<Vec<_>>(), 2).unwrap())
+    };
+    let (q, k, v) = (by_head(&t[0]), repeated(&t[1]), repeated(&t[2]));
+    let hidden =
+        |query: usize| (0..keys).map(move |key| if sees(visibility, query, key) { 0.0 } else { f64::NEG_INFINITY });
+    let hidden: Vec<f64> = (0..queries).flat_map(hidden).collect();
+    let hidden = Tensor::from_vec(hidden, (1, 1, queries, keys), &Device::Cpu).unwrap();
+    let scores = (q.matmul(&k.t().unwrap()).unwrap() * scale).unwrap();
+    let weights = scores.broadcast_add(&hidden).unwrap().exp().unwrap();
+    let total = weights.sum_keepdim(D::Minus1).unwrap();
+    weights.broadcast_div(&total).unwrap().matmul(&v).unwrap().transpose(1, 2).unwrap()
+}
+
+#[test]
+fn attention_behind_a_cache() {
+    let (visibility, scale) = (Visibility::CanvasWindow { window: 5, cached: 9 }, 1.0);
+    let inputs = attention_inputs([2, 3, 4, 8], [2, 12, 2, 8]);
+    let part = |t: &Tensor, start: usize, length: usize| t.narrow(1, start, length).unwrap().contiguous().unwrap();
+    let pair = |t: &[Tensor], start: usize, length: usize| (part(&t[1], start, length), part(&t[2], start, length));
+    let cached = |t: &[Tensor]| [pair(t, 0, 7), pair(t, 7, 2)];
+    let composed = |t: &[Tensor]| composed_attention(t, visibility, scale);
+    // Gradients flow into the cached tensors too, where they are not constants.
+    let through = |t: &[Tensor]| {
+        let (key, value) = pair(t, 9, 3);
+        attend_cached(&t[0], &cached(t), &key, &value, visibility, scale as f32).unwrap()
+    };
+    check("attention, through the cache", &inputs, &through, &composed);
+    let (key, value) = pair(&inputs, 9, 3);
+    let new = [inputs[0].clone(), key, value];
+    let behind = |t: &[Tensor]| attend_cached(&t[0], &cached(&inputs), &t[1], &t[2], visibility, scale as f32).unwrap();
+    let joined = |t: &[Tensor]| {
+        let of = |new: &Tensor, old: &Tensor| {
+            Tensor::cat(&[&part(old, 0, 9).to_dtype(new.dtype()).unwrap(), new], 1).unwrap()
+        };
+        composed_attention(&[t[0].clone(), of(&t[1], &inputs[1]), of(&t[2], &inputs[2])], visibility, scale)
+    };
+    check("attention, behind the cache", &new, &behind, &joined);
+    // Segments change no bit.
+    assert_eq!(gradients(&behind, &new).0, gradients(&through, &inputs).0);
+    let wrong = pair(&inputs, 0, 7);
+    let found =
+        attend_cached(&new[0], &[(wrong.0, wrong.1.narrow(1, 0, 6).unwrap())], &new[1], &new[2], visibility, 1.0);
+    assert!(found.is_err_and(|error| error.to_string().contains("do not go with")));
 }
 
 #[test]

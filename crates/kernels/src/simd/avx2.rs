@@ -96,6 +96,49 @@ impl Simd for Avx2 {
             )
         }
     }
+
+    #[inline(always)]
+    fn transpose(self, x: [Pair; 16]) -> [Pair; 16] {
+        let quarter = |rows: usize, high: bool| -> [__m256; 8] {
+            let rows = std::array::from_fn(|i| if high { x[rows + i].1 } else { x[rows + i].0 });
+            unsafe { transpose_quarter(rows) }
+        };
+        let [top_low, top_high] = [quarter(0, false), quarter(0, true)];
+        let [bottom_low, bottom_high] = [quarter(8, false), quarter(8, true)];
+        std::array::from_fn(|i| match i {
+            0..8 => Pair(top_low[i], bottom_low[i]),
+            _ => Pair(top_high[i - 8], bottom_high[i - 8]),
+        })
+    }
+}
+
+/// Value i of line j becomes value j of line i.
+///
+/// # Safety
+/// The CPU must have AVX2.
+#[inline(always)]
+unsafe fn transpose_quarter(mut x: [__m256; 8]) -> [__m256; 8] {
+    // SAFETY: the caller promises AVX2.
+    unsafe {
+        // Within each half line: 4 × 4 squares.
+        for i in [0, 4] {
+            let [a, b, c, d] = [x[i], x[i + 1], x[i + 2], x[i + 3]];
+            let ab_low = _mm256_castps_pd(_mm256_unpacklo_ps(a, b));
+            let ab_high = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
+            let cd_low = _mm256_castps_pd(_mm256_unpacklo_ps(c, d));
+            let cd_high = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+            x[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab_low, cd_low));
+            x[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab_low, cd_low));
+            x[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab_high, cd_high));
+            x[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab_high, cd_high));
+        }
+        for j in 0..4 {
+            let [a, b] = [x[j], x[4 + j]];
+            x[j] = _mm256_permute2f128_ps::<0x20>(a, b);
+            x[4 + j] = _mm256_permute2f128_ps::<0x31>(a, b);
+        }
+        x
+    }
 }
 
 /// `y * 2^n` by two multiplications, since 2^128 is no f32.

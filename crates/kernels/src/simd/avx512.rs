@@ -85,6 +85,37 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn transpose(self, mut x: [__m512; 16]) -> [__m512; 16] {
+        // Within each quarter: 4 × 4 squares.
+        for i in (0..16).step_by(4) {
+            let [a, b, c, d] = [x[i], x[i + 1], x[i + 2], x[i + 3]];
+            unsafe {
+                let ab_low = _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
+                let ab_high = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+                let cd_low = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
+                let cd_high = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+                x[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab_low, cd_low));
+                x[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab_low, cd_low));
+                x[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab_high, cd_high));
+                x[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab_high, cd_high));
+            }
+        }
+        // x[4 i + j], quarter q, holds value 4 q + j of lines 4 i..4 i + 4: exchange quarters and i.
+        for j in 0..4 {
+            let [a, b, c, d] = [x[j], x[4 + j], x[8 + j], x[12 + j]];
+            unsafe {
+                let [ab_even, ab_odd] = [_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b)];
+                let [cd_even, cd_odd] = [_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d)];
+                x[j] = _mm512_shuffle_f32x4::<0x88>(ab_even, cd_even);
+                x[8 + j] = _mm512_shuffle_f32x4::<0xdd>(ab_even, cd_even);
+                x[4 + j] = _mm512_shuffle_f32x4::<0x88>(ab_odd, cd_odd);
+                x[12 + j] = _mm512_shuffle_f32x4::<0xdd>(ab_odd, cd_odd);
+            }
+        }
+        x
+    }
+
+    #[inline(always)]
     fn load_partial(self, x: &[f32], fill: f32) -> __m512 {
         if x.len() >= 16 {
             return self.load(x);

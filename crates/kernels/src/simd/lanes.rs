@@ -32,6 +32,13 @@ pub(crate) trait Simd: Copy {
     /// `if x < limit { 0 } else { y }` per lane.
     fn zero_where_less(self, x: Self::V, limit: Self::V, y: Self::V) -> Self::V;
 
+    /// Value i of line j becomes value j of line i.
+    #[inline(always)]
+    fn transpose(self, square: [Self::V; LANES]) -> [Self::V; LANES] {
+        let lines = square.map(|line| self.to_array(line));
+        std::array::from_fn(|i| self.load(&std::array::from_fn::<_, LANES, _>(|j| lines[j][i])))
+    }
+
     /// The first sixteen values of `x`.
     #[inline(always)]
     fn load(self, x: &[f32]) -> Self::V {

@@ -4,7 +4,7 @@
 
 use candle_core::Tensor;
 
-use super::attention::{Visibility, attend};
+use super::attention::{Visibility, attend_cached};
 use super::kv_cache::LayerCache;
 use super::linear::Linear;
 use super::mlp::SwiGlu;
@@ -80,17 +80,13 @@ impl DecoderBlock {
         let query = rope.rotate(&self.query_norm.forward(&self.query.forward(&normed)?.reshape(shape)?)?)?;
         let key = rope.rotate(&self.key_norm.forward(&self.key.forward(&normed)?.reshape(shape)?)?)?;
         let value = self.value.forward(&normed)?.reshape(shape)?;
-        let (key, value) = match cache {
-            None => (key, value),
-            Some((cache, store)) => {
-                let (key, value) = cache.joined(&key, &value)?;
-                if store {
-                    cache.store(key.clone(), value.clone());
-                }
-                (key, value)
-            }
-        };
-        let attended = attend(&query, &key, &value, visibility)?.reshape((batch * length, heads * head_width))?;
+        let cached = cache.as_ref().map_or(&[][..], |(cache, _)| cache.segments());
+        let scale = (head_width as f32).powf(-0.5);
+        let attended = attend_cached(&query, cached, &key, &value, visibility, scale)?;
+        if let Some((cache, true)) = cache {
+            cache.append(key, value)?;
+        }
+        let attended = attended.reshape((batch * length, heads * head_width))?;
         let x = (x + self.output.forward(&attended)?)?;
         let inner = self.mlp.forward(&self.inner_norm.forward(&x)?)?;
         Ok((x + inner)?)

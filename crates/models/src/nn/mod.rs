@@ -12,7 +12,7 @@ mod rope;
 mod slices;
 mod weights;
 
-pub use attention::{Visibility, attend};
+pub use attention::{Visibility, attend, attend_cached};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use decoder_block::{DecoderBlock, DecoderBlockConfig};
 pub use embedding::Embedding;
