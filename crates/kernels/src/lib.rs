@@ -5,24 +5,33 @@
 //! dimension, V vocabulary.
 
 pub mod activation;
+pub mod adamw;
 pub mod attention;
 #[cfg(test)]
 mod check;
 pub mod cross_entropy;
 pub mod detect;
 pub mod exp;
+pub mod gelu;
 pub mod gemm;
 pub mod norm;
 pub mod peak;
 pub mod rope;
 mod simd;
+pub mod split_heads;
+pub mod table;
 mod tile_product;
+pub mod vector;
 
-pub use activation::{swiglu, swiglu_backward};
+pub use activation::{swiglu, swiglu_backward, swiglu_joined, swiglu_joined_backward};
+pub use adamw::AdamWStep;
 pub use attention::{AttentionShape, VisibleKeys, all_keys, attention, attention_backward};
-pub use cross_entropy::CrossEntropy;
+pub use cross_entropy::{CrossEntropy, cross_entropy_in_place};
 pub use detect::CpuFeatures;
 pub use exp::{exp, exp_in_place};
+pub use gelu::{Gelu, gelu, gelu_backward};
 pub use gemm::{Kernel, KernelError, Layout, PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16, selected_kernel};
-pub use norm::{rms_norm, rms_norm_backward};
+pub use norm::{add_rms_norm, rms_norm, rms_norm_backward, rms_norm_backward_add};
 pub use rope::{rope_in_place, rope_inverse_in_place, rope_tables};
+pub use split_heads::{Rotation, SplitHeads};
+pub use table::{gather_add_rows, gather_rows, scatter_add_rows};
