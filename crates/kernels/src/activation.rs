@@ -46,23 +46,17 @@ pub fn swiglu_joined(joined: &[f32], inner: usize, out: &mut [f32]) {
     });
 }
 
-/// The backward pass of [`swiglu_joined`]: the rows `[N, 2F]` become their own gradient, and `out` `[N, F]` receives the result
-/// of the forward pass once more, which the product above needs for the gradient of its weight.
-pub fn swiglu_joined_backward(joined: &mut [f32], inner: usize, grad_out: &[f32], out: &mut [f32]) {
-    check_joined(joined.len(), inner, out.len());
-    assert_eq!(grad_out.len(), out.len(), "swiglu_joined_backward: grad_out and out must have one length");
+/// The backward pass of [`swiglu_joined`]: the rows `[N, 2F]` become their own gradient, and `grad` `[N, F]`, the gradient of the
+/// output, becomes the output once more, which the product above needs for the gradient of its weight.
+pub fn swiglu_joined_backward(joined: &mut [f32], inner: usize, grad: &mut [f32]) {
+    check_joined(joined.len(), inner, grad.len());
     let rows = rows_per_task(inner);
-    joined
-        .par_chunks_mut(2 * rows * inner)
-        .zip(out.par_chunks_mut(rows * inner))
-        .zip(grad_out.par_chunks(rows * inner))
-        .for_each(|((joined, out), grad_out)| {
-            let joined = joined.chunks_exact_mut(2 * inner);
-            for ((joined, out), grad_out) in joined.zip(out.chunks_exact_mut(inner)).zip(grad_out.chunks_exact(inner)) {
-                let (gate, up) = joined.split_at_mut(inner);
-                turn_chunk(gate, up, grad_out, out);
-            }
-        });
+    joined.par_chunks_mut(2 * rows * inner).zip(grad.par_chunks_mut(rows * inner)).for_each(|(joined, grad)| {
+        for (joined, grad) in joined.chunks_exact_mut(2 * inner).zip(grad.chunks_exact_mut(inner)) {
+            let (gate, up) = joined.split_at_mut(inner);
+            turn_chunk(gate, up, grad);
+        }
+    });
 }
 
 /// Values per parallel task.
@@ -128,24 +122,24 @@ fn backward_body<S: Simd>(
     }
 }
 
-fn turn_chunk(gate: &mut [f32], up: &mut [f32], grad_out: &[f32], out: &mut [f32]) {
-    dispatch!(turn_body(gate: &mut [f32], up: &mut [f32], grad_out: &[f32], out: &mut [f32]))
+fn turn_chunk(gate: &mut [f32], up: &mut [f32], grad: &mut [f32]) {
+    dispatch!(turn_body(gate: &mut [f32], up: &mut [f32], grad: &mut [f32]))
 }
 
 /// As [`backward_body`], in place.
 #[inline(always)]
-fn turn_body<S: Simd>(s: S, gate: &mut [f32], up: &mut [f32], grad_out: &[f32], out: &mut [f32]) {
+fn turn_body<S: Simd>(s: S, gate: &mut [f32], up: &mut [f32], grad: &mut [f32]) {
     let one = s.splat(1.0);
     let inputs = gate.chunks_mut(LANES).zip(up.chunks_mut(LANES));
-    for (((to_gate, to_up), grad_out), out) in inputs.zip(grad_out.chunks(LANES)).zip(out.chunks_mut(LANES)) {
+    for ((to_gate, to_up), to_grad) in inputs.zip(grad.chunks_mut(LANES)) {
         let (gate, up) = (s.load_partial(to_gate, 0.0), s.load_partial(to_up, 0.0));
-        let g = s.load_partial(grad_out, 0.0);
+        let g = s.load_partial(to_grad, 0.0);
         let sigma = sigmoid(s, gate);
         let silu = s.mul(gate, sigma);
         let slope = s.mul(sigma, s.fma(gate, s.sub(one, sigma), one));
         s.store_partial(s.mul(s.mul(g, up), slope), to_gate);
         s.store_partial(s.mul(g, silu), to_up);
-        s.store_partial(s.mul(silu, up), out);
+        s.store_partial(s.mul(silu, up), to_grad);
     }
 }
 
@@ -205,9 +199,9 @@ mod tests {
             };
             let joined = join(&gate.f32, &up.f32);
             let run = || {
-                let (mut out, mut again, mut grad) = (vec![0.0; g.len()], vec![0.0; g.len()], joined.clone());
+                let (mut out, mut again, mut grad) = (vec![0.0; g.len()], g.f32.clone(), joined.clone());
                 swiglu_joined(&joined, inner, &mut out);
-                swiglu_joined_backward(&mut grad, inner, &g.f32, &mut again);
+                swiglu_joined_backward(&mut grad, inner, &mut again);
                 (out, again, grad)
             };
             let found = at_each_level(run);

@@ -29,16 +29,14 @@ pub fn gelu(form: Gelu, x: &[f32], out: &mut [f32]) {
     });
 }
 
-/// The backward pass of [`gelu`]: `x` becomes its own gradient, and `out` receives `gelu(x)` once more, which the product
-/// above needs for the gradient of its weight.
-pub fn gelu_backward(form: Gelu, x: &mut [f32], grad_out: &[f32], out: &mut [f32]) {
-    assert!(x.len() == grad_out.len() && x.len() == out.len(), "gelu_backward: all slices must have one length");
-    x.par_chunks_mut(CHUNK).zip(out.par_chunks_mut(CHUNK)).zip(grad_out.par_chunks(CHUNK)).for_each(
-        |((x, out), grad_out)| match form {
-            Gelu::Exact => exact_backward_chunk(x, grad_out, out),
-            Gelu::Tanh => tanh_backward_chunk(x, grad_out, out),
-        },
-    );
+/// The backward pass of [`gelu`]: `x` becomes its own gradient, and `grad`, the gradient of the output, becomes `gelu(x)` once
+/// more, which the product above needs for the gradient of its weight.
+pub fn gelu_backward(form: Gelu, x: &mut [f32], grad: &mut [f32]) {
+    assert_eq!(x.len(), grad.len(), "gelu_backward: both slices must have one length");
+    x.par_chunks_mut(CHUNK).zip(grad.par_chunks_mut(CHUNK)).for_each(|(x, grad)| match form {
+        Gelu::Exact => exact_backward_chunk(x, grad),
+        Gelu::Tanh => tanh_backward_chunk(x, grad),
+    });
 }
 
 /// Values per parallel task.
@@ -50,19 +48,19 @@ const TAIL: [f32; 11] = [
     0.043_173_066,
     -0.234_605_49,
     0.493_385_74,
-    -0.454_563_72,
+    -0.454_563_7,
     0.131_850_04,
     -0.059_050_91,
     0.093_414_75,
     0.175_324_08,
     0.246_883_88,
-    0.282_093_78,
+    0.282_093_8,
     0.282_094_79,
 ];
 /// `1 / √(2π)`.
 const DENSITY: f32 = 0.398_942_3;
 /// `2 √(2/π)`, and the same times 0.044715.
-const SLOPE: f32 = 1.595_769_1;
+const SLOPE: f32 = 1.595_769;
 const CUBIC: f32 = 0.071_354_814;
 
 /// Φ and Φ' at sixteen places.
@@ -124,33 +122,33 @@ fn forward<S: Simd>(s: S, share: impl Fn(S, S::V) -> (S::V, S::V), x: &[f32], ou
     }
 }
 
-fn exact_backward_chunk(x: &mut [f32], grad_out: &[f32], out: &mut [f32]) {
-    dispatch!(exact_backward_body(x: &mut [f32], grad_out: &[f32], out: &mut [f32]))
+fn exact_backward_chunk(x: &mut [f32], grad: &mut [f32]) {
+    dispatch!(exact_backward_body(x: &mut [f32], grad: &mut [f32]))
 }
 
-fn tanh_backward_chunk(x: &mut [f32], grad_out: &[f32], out: &mut [f32]) {
-    dispatch!(tanh_backward_body(x: &mut [f32], grad_out: &[f32], out: &mut [f32]))
-}
-
-#[inline(always)]
-fn exact_backward_body<S: Simd>(s: S, x: &mut [f32], grad_out: &[f32], out: &mut [f32]) {
-    backward(s, exact, x, grad_out, out);
+fn tanh_backward_chunk(x: &mut [f32], grad: &mut [f32]) {
+    dispatch!(tanh_backward_body(x: &mut [f32], grad: &mut [f32]))
 }
 
 #[inline(always)]
-fn tanh_backward_body<S: Simd>(s: S, x: &mut [f32], grad_out: &[f32], out: &mut [f32]) {
-    backward(s, tanh, x, grad_out, out);
+fn exact_backward_body<S: Simd>(s: S, x: &mut [f32], grad: &mut [f32]) {
+    backward(s, exact, x, grad);
 }
 
 #[inline(always)]
-fn backward<S: Simd>(s: S, share: impl Fn(S, S::V) -> (S::V, S::V), x: &mut [f32], grad_out: &[f32], out: &mut [f32]) {
-    for ((lanes, grad_out), out) in x.chunks_mut(LANES).zip(grad_out.chunks(LANES)).zip(out.chunks_mut(LANES)) {
-        let x = s.load_partial(lanes, 0.0);
+fn tanh_backward_body<S: Simd>(s: S, x: &mut [f32], grad: &mut [f32]) {
+    backward(s, tanh, x, grad);
+}
+
+#[inline(always)]
+fn backward<S: Simd>(s: S, share: impl Fn(S, S::V) -> (S::V, S::V), x: &mut [f32], grad: &mut [f32]) {
+    for (to_x, to_grad) in x.chunks_mut(LANES).zip(grad.chunks_mut(LANES)) {
+        let (x, grad) = (s.load_partial(to_x, 0.0), s.load_partial(to_grad, 0.0));
         let (part, slope) = share(s, x);
         // Where the slope is nothing, it stays so however large x is.
         let near = s.max(s.splat(-FAR), s.min(s.splat(FAR), x));
-        s.store_partial(s.mul(s.load_partial(grad_out, 0.0), s.fma(near, slope, part)), lanes);
-        s.store_partial(s.mul(x, part), out);
+        s.store_partial(s.mul(grad, s.fma(near, slope, part)), to_x);
+        s.store_partial(s.mul(x, part), to_grad);
     }
 }
 
@@ -214,8 +212,8 @@ mod tests {
         let (x, g) = (noise(3, len), noise(5, len));
         for form in FORMS {
             let run = || {
-                let (mut grad, mut out) = (x.f32.clone(), vec![0.0; len]);
-                gelu_backward(form, &mut grad, &g.f32, &mut out);
+                let (mut grad, mut out) = (x.f32.clone(), g.f32.clone());
+                gelu_backward(form, &mut grad, &mut out);
                 let mut again = vec![0.0; len];
                 gelu(form, &x.f32, &mut again);
                 assert_eq!(out, again);
@@ -232,12 +230,12 @@ mod tests {
     fn far_values_neither_overflow_nor_vanish() {
         let far = [-1e30f32, -50.0, 0.0, 50.0, 1e30];
         for form in FORMS {
-            let (mut grad, mut out) = (far, [1.0; 5]);
-            gelu_backward(form, &mut grad, &[2.0; 5], &mut out);
+            let (mut grad, mut out) = (far, [2.0; 5]);
+            gelu_backward(form, &mut grad, &mut out);
             assert_eq!(out, [0.0, 0.0, 0.0, 50.0, 1e30], "{form:?}");
             assert_eq!(grad, [0.0, 0.0, 1.0, 2.0, 2.0], "{form:?}");
-            let (mut grad, mut out) = ([f32::NAN], [0.0]);
-            gelu_backward(form, &mut grad, &[1.0], &mut out);
+            let (mut grad, mut out) = ([f32::NAN], [1.0]);
+            gelu_backward(form, &mut grad, &mut out);
             assert!(grad[0].is_nan() && out[0].is_nan());
         }
     }
