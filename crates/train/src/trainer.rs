@@ -300,7 +300,7 @@ impl Window {
     }
 }
 
-fn trunk_config(recipe: &Recipe, objective: &dyn Objective, vocabulary: usize) -> TrunkConfig {
+pub(crate) fn trunk_config(recipe: &Recipe, objective: &dyn Objective, vocabulary: usize) -> TrunkConfig {
     TrunkConfig {
         model_type: lldm_models::trunk::MODEL_TYPE.to_string(),
         vocab_size: vocabulary,
