@@ -2,7 +2,8 @@
 //!
 //! Shazeer 2020 (arXiv 2002.05202): `out = silu(gate) · up`, `silu(x) = x · σ(x)`, `σ(x) = 1 / (1 + exp(-x))`.
 //! Backward: `grad_gate = g · up · σ · (1 + gate · (1 - σ))` and `grad_up = g · silu(gate)`.
-//! All slices have one length; for a model `[B, L, F]` with F the width of the MLP.
+//! All slices have one length; for a model `[B, L, F]` with F the width of the MLP. The joined forms take gate and up as the two
+//! halves of rows `[N, 2F]`, as one product of both weights gives them.
 
 use rayon::prelude::*;
 
@@ -33,8 +34,42 @@ pub fn swiglu_backward(gate: &[f32], up: &[f32], grad_out: &[f32], grad_gate: &m
         });
 }
 
+/// [`swiglu`] of rows `[N, 2F]`, gate before up: `out` is `[N, inner]`.
+pub fn swiglu_joined(joined: &[f32], inner: usize, out: &mut [f32]) {
+    check_joined(joined.len(), inner, out.len());
+    let rows = rows_per_task(inner);
+    out.par_chunks_mut(rows * inner).zip(joined.par_chunks(2 * rows * inner)).for_each(|(out, joined)| {
+        for (out, joined) in out.chunks_exact_mut(inner).zip(joined.chunks_exact(2 * inner)) {
+            let (gate, up) = joined.split_at(inner);
+            forward_chunk(gate, up, out);
+        }
+    });
+}
+
+/// The backward pass of [`swiglu_joined`]: the rows `[N, 2F]` become their own gradient, and `grad` `[N, F]`, the gradient of the
+/// output, becomes the output once more, which the product above needs for the gradient of its weight.
+pub fn swiglu_joined_backward(joined: &mut [f32], inner: usize, grad: &mut [f32]) {
+    check_joined(joined.len(), inner, grad.len());
+    let rows = rows_per_task(inner);
+    joined.par_chunks_mut(2 * rows * inner).zip(grad.par_chunks_mut(rows * inner)).for_each(|(joined, grad)| {
+        for (joined, grad) in joined.chunks_exact_mut(2 * inner).zip(grad.chunks_exact_mut(inner)) {
+            let (gate, up) = joined.split_at_mut(inner);
+            turn_chunk(gate, up, grad);
+        }
+    });
+}
+
 /// Values per parallel task.
 const CHUNK: usize = 1 << 13;
+
+fn check_joined(joined: usize, inner: usize, out: usize) {
+    assert!(inner > 0 && out.is_multiple_of(inner), "swiglu: {out} values are not rows of {inner}");
+    assert_eq!(joined, 2 * out, "swiglu: joined must be [N, 2F] and out [N, F]");
+}
+
+fn rows_per_task(inner: usize) -> usize {
+    (CHUNK / inner).max(1)
+}
 
 fn forward_chunk(gate: &[f32], up: &[f32], out: &mut [f32]) {
     dispatch!(forward_body(gate: &[f32], up: &[f32], out: &mut [f32]))
@@ -87,10 +122,31 @@ fn backward_body<S: Simd>(
     }
 }
 
+fn turn_chunk(gate: &mut [f32], up: &mut [f32], grad: &mut [f32]) {
+    dispatch!(turn_body(gate: &mut [f32], up: &mut [f32], grad: &mut [f32]))
+}
+
+/// As [`backward_body`], in place.
+#[inline(always)]
+fn turn_body<S: Simd>(s: S, gate: &mut [f32], up: &mut [f32], grad: &mut [f32]) {
+    let one = s.splat(1.0);
+    let inputs = gate.chunks_mut(LANES).zip(up.chunks_mut(LANES));
+    for ((to_gate, to_up), to_grad) in inputs.zip(grad.chunks_mut(LANES)) {
+        let (gate, up) = (s.load_partial(to_gate, 0.0), s.load_partial(to_up, 0.0));
+        let g = s.load_partial(to_grad, 0.0);
+        let sigma = sigmoid(s, gate);
+        let silu = s.mul(gate, sigma);
+        let slope = s.mul(sigma, s.fma(gate, s.sub(one, sigma), one));
+        s.store_partial(s.mul(s.mul(g, up), slope), to_gate);
+        s.store_partial(s.mul(g, silu), to_up);
+        s.store_partial(s.mul(silu, up), to_grad);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{assert_close, finite_difference, noise};
+    use crate::check::{assert_close, finite_difference, noise, on_threads};
     use crate::simd::at_each_level;
 
     fn naive(gate: &[f64], up: &[f64]) -> Vec<f64> {
@@ -132,5 +188,28 @@ mod tests {
         let loss = |gate: &[f64], up: &[f64]| naive(gate, up).iter().zip(&g.f64).map(|(a, b)| a * b).sum::<f64>();
         assert_close(&grad_gate, &finite_difference(&gate.f64, |x| loss(x, &up.f64)), 1e-6);
         assert_close(&grad_up, &finite_difference(&up.f64, |x| loss(&gate.f64, x)), 1e-6);
+    }
+    /// The joined forms give the bits of the plain ones, for any number of threads.
+    #[test]
+    fn joined_rows_are_the_plain_form_row_by_row() {
+        for (rows, inner) in [(1, 1), (3, 17), (700, 48)] {
+            let (gate, up, g) = (noise(6, rows * inner), noise(7, rows * inner), noise(8, rows * inner));
+            let join = |gate: &[f32], up: &[f32]| -> Vec<f32> {
+                gate.chunks_exact(inner).zip(up.chunks_exact(inner)).flat_map(|(a, b)| [a, b].concat()).collect()
+            };
+            let joined = join(&gate.f32, &up.f32);
+            let run = || {
+                let (mut out, mut again, mut grad) = (vec![0.0; g.len()], g.f32.clone(), joined.clone());
+                swiglu_joined(&joined, inner, &mut out);
+                swiglu_joined_backward(&mut grad, inner, &mut again);
+                (out, again, grad)
+            };
+            let found = at_each_level(run);
+            assert_eq!(on_threads(3, run), found);
+            let (mut out, mut a, mut b) = (vec![0.0; g.len()], vec![0.0; g.len()], vec![0.0; g.len()]);
+            swiglu(&gate.f32, &up.f32, &mut out);
+            swiglu_backward(&gate.f32, &up.f32, &g.f32, &mut a, &mut b);
+            assert_eq!(found, (out.clone(), out, join(&a, &b)));
+        }
     }
 }

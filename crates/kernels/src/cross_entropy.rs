@@ -113,6 +113,27 @@ impl CrossEntropy<'_> {
     }
 }
 
+/// Loss and gradient at once, where the logits are not needed any more: the logits `[N, V]` become the gradient of the weighted
+/// sum of the rows' losses, and `row_loss` `[N]` receives what [`CrossEntropy::forward`] gives, bit for bit. One exponential per
+/// logit, and no second matrix.
+pub fn cross_entropy_in_place(
+    logits: &mut [f32],
+    vocabulary: usize,
+    targets: &[u32],
+    weights: &[f32],
+    banned: Option<usize>,
+    row_loss: &mut [f32],
+) {
+    CrossEntropy { logits, vocabulary, targets, weights, banned }.check(row_loss.len(), row_loss.len());
+    if logits.is_empty() {
+        return;
+    }
+    let rows = (VALUES_PER_TASK / vocabulary).max(1);
+    logits.par_chunks_mut(vocabulary).zip(row_loss).with_min_len(rows).enumerate().for_each(|(row, (logits, loss))| {
+        *loss = turn_row(logits, targets[row] as usize, weights[row], banned);
+    });
+}
+
 /// Logits per parallel task, about.
 const VALUES_PER_TASK: usize = 1 << 14;
 
@@ -123,13 +144,7 @@ fn largest_and_sum(before: &[f32], after: &[f32]) -> (f32, f32) {
 
 #[inline(always)]
 fn largest_and_sum_body<S: Simd>(s: S, before: &[f32], after: &[f32]) -> (f32, f32) {
-    let mut largest = [s.splat(f32::NEG_INFINITY); 2];
-    for part in [before, after] {
-        for (i, lanes) in part.chunks(LANES).enumerate() {
-            largest[i % 2] = s.max(s.load_partial(lanes, f32::NEG_INFINITY), largest[i % 2]);
-        }
-    }
-    let largest = s.max_lane(s.max(largest[0], largest[1]));
+    let largest = largest_body(s, before, after);
     // With no finite logit at all every difference would be NaN; exp(-inf) = 0 is what is meant.
     let shift = s.splat(if largest == f32::NEG_INFINITY { 0.0 } else { largest });
     let mut sum = [s.splat(0.0); 2];
@@ -140,6 +155,74 @@ fn largest_and_sum_body<S: Simd>(s: S, before: &[f32], after: &[f32]) -> (f32, f
         }
     }
     (largest, s.sum(s.add(sum[0], sum[1])))
+}
+
+#[inline(always)]
+fn largest_body<S: Simd>(s: S, before: &[f32], after: &[f32]) -> f32 {
+    let mut largest = [s.splat(f32::NEG_INFINITY); 2];
+    for part in [before, after] {
+        for (i, lanes) in part.chunks(LANES).enumerate() {
+            largest[i % 2] = s.max(s.load_partial(lanes, f32::NEG_INFINITY), largest[i % 2]);
+        }
+    }
+    s.max_lane(s.max(largest[0], largest[1]))
+}
+
+/// Turns a row of logits into its gradient; returns its loss.
+fn turn_row(logits: &mut [f32], target: usize, weight: f32, banned: Option<usize>) -> f32 {
+    if weight == 0.0 {
+        logits.fill(0.0);
+        return 0.0;
+    }
+    let right = logits[target];
+    let (largest, sum) = match banned {
+        Some(banned) => {
+            let (before, after) = logits.split_at_mut(banned);
+            exponentials(before, &mut after[1..])
+        }
+        None => exponentials(logits, &mut []),
+    };
+    scale(logits, weight / sum);
+    logits[target] -= weight;
+    if let Some(banned) = banned {
+        logits[banned] = 0.0;
+        if banned == target {
+            return f32::INFINITY;
+        }
+    }
+    (f64::from(largest) - f64::from(right) + f64::from(sum).ln()) as f32
+}
+
+/// As [`largest_and_sum`], and every value becomes its `exp(x - m)`.
+fn exponentials(before: &mut [f32], after: &mut [f32]) -> (f32, f32) {
+    dispatch!(exponentials_body(before: &mut [f32], after: &mut [f32]) -> (f32, f32))
+}
+
+#[inline(always)]
+fn exponentials_body<S: Simd>(s: S, before: &mut [f32], after: &mut [f32]) -> (f32, f32) {
+    let largest = largest_body(s, before, after);
+    let shift = s.splat(if largest == f32::NEG_INFINITY { 0.0 } else { largest });
+    let mut sum = [s.splat(0.0); 2];
+    for part in [before, after] {
+        for (i, lanes) in part.chunks_mut(LANES).enumerate() {
+            let e = exp_lanes(s, s.sub(s.load_partial(lanes, f32::NEG_INFINITY), shift));
+            sum[i % 2] = s.add(sum[i % 2], e);
+            s.store_partial(e, lanes);
+        }
+    }
+    (largest, s.sum(s.add(sum[0], sum[1])))
+}
+
+fn scale(x: &mut [f32], factor: f32) {
+    dispatch!(scale_body(x: &mut [f32], factor: f32))
+}
+
+#[inline(always)]
+fn scale_body<S: Simd>(s: S, x: &mut [f32], factor: f32) {
+    let factor = s.splat(factor);
+    for lanes in x.chunks_mut(LANES) {
+        s.store_partial(s.mul(s.load_partial(lanes, 0.0), factor), lanes);
+    }
 }
 
 /// `out = factor · exp(logits - log_sum_exp)`.
@@ -190,6 +273,11 @@ mod tests {
                 ce.backward(&lse, 3.0, &mut grad);
                 (loss, row_loss, grad)
             };
+            let at_once = || {
+                let (mut turned, mut row_loss) = (logits.f32.clone(), vec![7.0; rows]);
+                cross_entropy_in_place(&mut turned, vocabulary, &targets, &weights, banned, &mut row_loss);
+                (row_loss, turned)
+            };
             let (loss, row_loss, grad) = at_each_level(run);
             assert_eq!(on_threads(1, run), on_threads(3, run));
             let f = |x: &[f64]| naive(x, vocabulary, &targets, &weights, banned);
@@ -202,6 +290,10 @@ mod tests {
             }
             let expected: Vec<f64> = finite_difference(&logits.f64, f).iter().map(|g| 3.0 * g).collect();
             assert_close(&grad, &expected, 1e-6);
+            let (same_loss, turned) = at_each_level(at_once);
+            assert_eq!(on_threads(3, at_once), (same_loss.clone(), turned.clone()));
+            assert_eq!(same_loss, row_loss);
+            assert_close(&turned, &finite_difference(&logits.f64, f), 1e-6);
         }
     }
 
@@ -215,5 +307,11 @@ mod tests {
         assert_eq!(grad, [0.0; 4]);
         let banned_target = CrossEntropy { targets: &[3], ..ce };
         assert_eq!(banned_target.forward(&mut loss, &mut lse), f64::INFINITY);
+        let mut turned = logits;
+        cross_entropy_in_place(&mut turned, 4, &[0], &[1.0], Some(3), &mut loss);
+        assert_eq!((loss, turned), ([0.0], [0.0; 4]));
+        let mut turned = logits;
+        cross_entropy_in_place(&mut turned, 4, &[3], &[1.0], Some(3), &mut loss);
+        assert_eq!((loss, turned), ([f32::INFINITY], [1.0, 0.0, 0.0, 0.0]));
     }
 }

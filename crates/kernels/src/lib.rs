@@ -5,6 +5,7 @@
 //! dimension, V vocabulary.
 
 pub mod activation;
+pub mod adamw;
 mod aligned;
 pub mod attention;
 #[cfg(test)]
@@ -13,6 +14,7 @@ pub mod cross_entropy;
 pub mod detect;
 pub mod exp;
 pub mod gated;
+pub mod gelu;
 pub mod gemm;
 pub mod moe;
 pub mod norm;
@@ -20,17 +22,24 @@ pub mod peak;
 pub mod quant;
 pub mod rope;
 mod simd;
+pub mod split_heads;
+pub mod table;
 mod tile_product;
+pub mod vector;
 pub mod vocab;
 
-pub use activation::{swiglu, swiglu_backward};
+pub use activation::{swiglu, swiglu_backward, swiglu_joined, swiglu_joined_backward};
+pub use adamw::AdamWStep;
 pub use attention::{AttentionShape, KeyValues, VisibleKeys, all_keys, attention, attention_backward};
-pub use cross_entropy::CrossEntropy;
+pub use cross_entropy::{CrossEntropy, cross_entropy_in_place};
 pub use detect::CpuFeatures;
 pub use exp::{exp, exp_in_place};
 pub use gated::{Gate, gated};
+pub use gelu::{Gelu, gelu, gelu_backward};
 pub use gemm::{Kernel, KernelError, Layout, PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16, selected_kernel};
 pub use moe::{ExpertWeights, Experts, Routes};
-pub use norm::{rms_norm, rms_norm_backward};
+pub use norm::{add_rms_norm, rms_norm, rms_norm_backward, rms_norm_backward_add};
 pub use quant::{Int8Path, PackedQuant, QuantError, QuantFormat, gemm_quant, int8_path};
 pub use rope::{rope_in_place, rope_inverse_in_place, rope_tables};
+pub use split_heads::{Rotation, SplitHeads};
+pub use table::{gather_add_rows, gather_rows, scatter_add_rows};

@@ -3,7 +3,7 @@
 //! Zhang and Sennrich 2019 (arXiv 1910.07467), eq. 4, with an epsilon as in Llama: with `s = (mean(x²) + ε)^(-1/2)`,
 //! `out = x · s · weight`. Backward, for the gradient g of the output,
 //! `grad_x = s · (g · weight) - x · s³ / D · Σ(g · weight · x)` and `grad_weight = Σ over rows of g · x · s`.
-//! Rows are `[N, D]` with D = `weight.len()`; for a model N = B·L.
+//! Rows are `[N, D]` with D = `weight.len()`; for a model N = B·L. The residual forms add the stream that goes past the norm.
 
 use rayon::prelude::*;
 
@@ -31,6 +31,56 @@ pub fn rms_norm_backward(
     grad_x: &mut [f32],
     grad_weight: &mut [f32],
 ) {
+    backward(x, weight, eps, grad_out, grad_x, grad_weight, false);
+}
+
+/// `sum = x + delta` and `out = rms_norm(sum)` in one pass: a residual stream and the norm that reads it. All are `[N, D]`.
+pub fn add_rms_norm(x: &[f32], delta: &[f32], weight: &[f32], eps: f32, sum: &mut [f32], out: &mut [f32]) {
+    let width = weight.len();
+    check_rows(x.len(), width);
+    assert!(
+        x.len() == delta.len() && x.len() == sum.len() && x.len() == out.len(),
+        "add_rms_norm: x, delta, sum and out must have one shape"
+    );
+    let chunk = ROWS * width;
+    out.par_chunks_mut(chunk)
+        .zip(sum.par_chunks_mut(chunk))
+        .zip(x.par_chunks(chunk).zip(delta.par_chunks(chunk)))
+        .for_each(|((out, sum), (x, delta))| {
+            add_rows(x, delta, sum);
+            forward_rows(sum, weight, eps, out);
+        });
+}
+
+/// As [`rms_norm_backward`], but the gradient of x is added to what `grad_x` holds: that of the residual stream which goes
+/// past the norm. `grad_weight` is written.
+pub fn rms_norm_backward_add(
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    grad_out: &[f32],
+    grad_x: &mut [f32],
+    grad_weight: &mut [f32],
+) {
+    backward(x, weight, eps, grad_out, grad_x, grad_weight, true);
+}
+
+/// Rows per parallel task, and per partial sum of the weight's gradient.
+const ROWS: usize = 64;
+
+fn check_rows(len: usize, width: usize) {
+    assert!(width > 0 && len.is_multiple_of(width), "rms_norm: {len} values are not whole rows of width {width}");
+}
+
+fn backward(
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    grad_out: &[f32],
+    grad_x: &mut [f32],
+    grad_weight: &mut [f32],
+    add: bool,
+) {
     let width = weight.len();
     check_rows(x.len(), width);
     assert_eq!(x.len(), grad_out.len(), "rms_norm_backward: grad_out must have the shape of x");
@@ -46,7 +96,7 @@ pub fn rms_norm_backward(
         .par_chunks_mut(chunk)
         .zip(partial.par_chunks_mut(width))
         .zip(x.par_chunks(chunk).zip(grad_out.par_chunks(chunk)))
-        .for_each(|((grad_x, partial), (x, grad_out))| backward_rows(x, weight, eps, grad_out, grad_x, partial));
+        .for_each(|((grad_x, partial), (x, grad_out))| backward_rows(x, weight, eps, grad_out, grad_x, partial, add));
     for row in partial.chunks_exact(width) {
         for (sum, x) in grad_weight.iter_mut().zip(row) {
             *sum += x;
@@ -54,11 +104,15 @@ pub fn rms_norm_backward(
     }
 }
 
-/// Rows per parallel task, and per partial sum of the weight's gradient.
-const ROWS: usize = 64;
+fn add_rows(x: &[f32], delta: &[f32], sum: &mut [f32]) {
+    dispatch!(add_body(x: &[f32], delta: &[f32], sum: &mut [f32]))
+}
 
-fn check_rows(len: usize, width: usize) {
-    assert!(width > 0 && len.is_multiple_of(width), "rms_norm: {len} values are not whole rows of width {width}");
+#[inline(always)]
+fn add_body<S: Simd>(s: S, x: &[f32], delta: &[f32], sum: &mut [f32]) {
+    for ((x, delta), sum) in x.chunks(LANES).zip(delta.chunks(LANES)).zip(sum.chunks_mut(LANES)) {
+        s.store_partial(s.add(s.load_partial(x, 0.0), s.load_partial(delta, 0.0)), sum);
+    }
 }
 
 fn forward_rows(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
@@ -69,13 +123,20 @@ fn forward_rows(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
 fn forward_body<S: Simd>(s: S, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let width = weight.len();
     for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-        let inverse = s.splat(inverse_rms(s, x, eps));
-        for start in (0..width).step_by(LANES) {
-            let end = width.min(start + LANES);
-            let w = s.load_partial(&weight[start..end], 0.0);
-            let v = s.load_partial(&x[start..end], 0.0);
-            s.store_partial(s.mul(s.mul(v, inverse), w), &mut out[start..end]);
-        }
+        normalise_row(s, x, weight, eps, out);
+    }
+}
+
+/// One row of [`rms_norm`].
+#[inline(always)]
+pub(crate) fn normalise_row<S: Simd>(s: S, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let width = weight.len();
+    let inverse = s.splat(inverse_rms(s, x, eps));
+    for start in (0..width).step_by(LANES) {
+        let end = width.min(start + LANES);
+        let w = s.load_partial(&weight[start..end], 0.0);
+        let v = s.load_partial(&x[start..end], 0.0);
+        s.store_partial(s.mul(s.mul(v, inverse), w), &mut out[start..end]);
     }
 }
 
@@ -90,7 +151,15 @@ fn inverse_rms<S: Simd>(s: S, x: &[f32], eps: f32) -> f32 {
     1.0 / (s.sum(sum) / x.len() as f32 + eps).sqrt()
 }
 
-fn backward_rows(x: &[f32], weight: &[f32], eps: f32, grad_out: &[f32], grad_x: &mut [f32], grad_weight: &mut [f32]) {
+fn backward_rows(
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    grad_out: &[f32],
+    grad_x: &mut [f32],
+    grad_weight: &mut [f32],
+    add: bool,
+) {
     dispatch!(backward_body(
         x: &[f32],
         weight: &[f32],
@@ -98,10 +167,12 @@ fn backward_rows(x: &[f32], weight: &[f32], eps: f32, grad_out: &[f32], grad_x: 
         grad_out: &[f32],
         grad_x: &mut [f32],
         grad_weight: &mut [f32],
+        add: bool,
     ))
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 fn backward_body<S: Simd>(
     s: S,
     x: &[f32],
@@ -110,28 +181,47 @@ fn backward_body<S: Simd>(
     grad_out: &[f32],
     grad_x: &mut [f32],
     grad_weight: &mut [f32],
+    add: bool,
 ) {
     let width = weight.len();
     let rows = x.chunks_exact(width).zip(grad_out.chunks_exact(width)).zip(grad_x.chunks_exact_mut(width));
     for ((x, g), grad_x) in rows {
-        let inverse = inverse_rms(s, x, eps);
-        let mut dot = s.splat(0.0);
-        for start in (0..width).step_by(LANES) {
-            let end = width.min(start + LANES);
-            let gw = s.mul(s.load_partial(&g[start..end], 0.0), s.load_partial(&weight[start..end], 0.0));
-            dot = s.fma(gw, s.load_partial(&x[start..end], 0.0), dot);
-        }
-        let factor = s.splat(-(inverse * inverse * inverse) * s.sum(dot) / width as f32);
-        let inverse = s.splat(inverse);
-        for start in (0..width).step_by(LANES) {
-            let end = width.min(start + LANES);
-            let v = s.load_partial(&x[start..end], 0.0);
-            let gs = s.mul(s.load_partial(&g[start..end], 0.0), inverse);
-            let gradient = s.fma(gs, s.load_partial(&weight[start..end], 0.0), s.mul(v, factor));
-            s.store_partial(gradient, &mut grad_x[start..end]);
-            let sum = s.fma(gs, v, s.load_partial(&grad_weight[start..end], 0.0));
-            s.store_partial(sum, &mut grad_weight[start..end]);
-        }
+        backward_row(s, x, weight, eps, g, grad_x, grad_weight, add);
+    }
+}
+
+/// The gradients of one row; that of the weight is added, that of x only if `add`.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn backward_row<S: Simd>(
+    s: S,
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    g: &[f32],
+    grad_x: &mut [f32],
+    grad_weight: &mut [f32],
+    add: bool,
+) {
+    let width = weight.len();
+    let inverse = inverse_rms(s, x, eps);
+    let mut dot = s.splat(0.0);
+    for start in (0..width).step_by(LANES) {
+        let end = width.min(start + LANES);
+        let gw = s.mul(s.load_partial(&g[start..end], 0.0), s.load_partial(&weight[start..end], 0.0));
+        dot = s.fma(gw, s.load_partial(&x[start..end], 0.0), dot);
+    }
+    let factor = s.splat(-(inverse * inverse * inverse) * s.sum(dot) / width as f32);
+    let inverse = s.splat(inverse);
+    for start in (0..width).step_by(LANES) {
+        let end = width.min(start + LANES);
+        let v = s.load_partial(&x[start..end], 0.0);
+        let gs = s.mul(s.load_partial(&g[start..end], 0.0), inverse);
+        let gradient = s.fma(gs, s.load_partial(&weight[start..end], 0.0), s.mul(v, factor));
+        let gradient = if add { s.add(s.load_partial(&grad_x[start..end], 0.0), gradient) } else { gradient };
+        s.store_partial(gradient, &mut grad_x[start..end]);
+        let sum = s.fma(gs, v, s.load_partial(&grad_weight[start..end], 0.0));
+        s.store_partial(sum, &mut grad_weight[start..end]);
     }
 }
 
@@ -189,5 +279,28 @@ mod tests {
         };
         let expected = at_each_level(run);
         assert!(on_threads(1, run) == expected && on_threads(3, run) == expected);
+    }
+    /// The residual forms give the bits of an addition and the plain ones.
+    #[test]
+    fn residual_forms_are_an_addition_and_the_plain_forms() {
+        for (rows, width) in [(1, 1), (3, 7), (150, 50)] {
+            let (x, delta, w, g) =
+                (noise(9, rows * width), noise(10, rows * width), noise(11, width), noise(12, rows * width));
+            let run = || {
+                let (mut sum, mut out, mut grad_w) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; width]);
+                add_rms_norm(&x.f32, &delta.f32, &w.f32, EPS, &mut sum, &mut out);
+                let mut grad_x = delta.f32.clone();
+                rms_norm_backward_add(&sum, &w.f32, EPS, &g.f32, &mut grad_x, &mut grad_w);
+                (sum, out, grad_x, grad_w)
+            };
+            let found = at_each_level(run);
+            assert!(on_threads(3, run) == found);
+            let sum: Vec<f32> = x.f32.iter().zip(&delta.f32).map(|(a, b)| a + b).collect();
+            let (mut out, mut grad_x, mut grad_w) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; width]);
+            rms_norm(&sum, &w.f32, EPS, &mut out);
+            rms_norm_backward(&sum, &w.f32, EPS, &g.f32, &mut grad_x, &mut grad_w);
+            let added = delta.f32.iter().zip(&grad_x).map(|(a, b)| a + b).collect();
+            assert!(found == (sum, out, added, grad_w));
+        }
     }
 }

@@ -72,18 +72,24 @@ fn rotate_cell(x: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32], sign: f
 /// Turns all heads `[H, Dh]` of one cell by the angles of one position.
 #[inline(always)]
 fn rotate_body<S: Simd>(s: S, x: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32], sign: f32) {
-    let half = head_dim / 2;
-    let sign = s.splat(sign);
     for head in x.chunks_exact_mut(head_dim) {
-        let (low, high) = head.split_at_mut(half);
-        for start in (0..half).step_by(LANES) {
-            let end = half.min(start + LANES);
-            let c = s.load_partial(&cos[start..end], 0.0);
-            let n = s.mul(s.load_partial(&sin[start..end], 0.0), sign);
-            let (a, b) = (s.load_partial(&low[start..end], 0.0), s.load_partial(&high[start..end], 0.0));
-            s.store_partial(s.sub(s.mul(a, c), s.mul(b, n)), &mut low[start..end]);
-            s.store_partial(s.fma(b, c, s.mul(a, n)), &mut high[start..end]);
-        }
+        rotate_head(s, head, cos, sin, sign);
+    }
+}
+
+/// Turns one head by the angles of one position, back if `sign` is -1.
+#[inline(always)]
+pub(crate) fn rotate_head<S: Simd>(s: S, head: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+    let half = head.len() / 2;
+    let sign = s.splat(sign);
+    let (low, high) = head.split_at_mut(half);
+    for start in (0..half).step_by(LANES) {
+        let end = half.min(start + LANES);
+        let c = s.load_partial(&cos[start..end], 0.0);
+        let n = s.mul(s.load_partial(&sin[start..end], 0.0), sign);
+        let (a, b) = (s.load_partial(&low[start..end], 0.0), s.load_partial(&high[start..end], 0.0));
+        s.store_partial(s.sub(s.mul(a, c), s.mul(b, n)), &mut low[start..end]);
+        s.store_partial(s.fma(b, c, s.mul(a, n)), &mut high[start..end]);
     }
 }
 

@@ -15,7 +15,8 @@ use lldm_diffusion::{Noise, Token};
 
 use crate::error::{Error, Result};
 use crate::nn::{
-    DecoderBlock, DecoderBlockConfig, Embedding, Init, KvCache, Linear, RmsNorm, Rope, Visibility, Weights,
+    CrossEntropy, DecoderBlock, DecoderBlockConfig, Embedding, FeedForwardKind, Init, KvCache, Linear, RmsNorm, Rope,
+    Visibility, Weights, add_rows, decode,
 };
 use crate::process::{Answers, NoiseConfig};
 
@@ -115,6 +116,8 @@ impl Trunk {
             head_width: config.hidden_size / config.num_attention_heads,
             inner: config.intermediate_size,
             eps: config.rms_norm_eps,
+            qk_norm: true,
+            feed_forward: FeedForwardKind::SwiGlu,
         };
         let blocks = (0..config.num_hidden_layers)
             .map(|layer| DecoderBlock::new(weights, &format!("model.layers.{layer}"), block))
@@ -151,10 +154,9 @@ impl Trunk {
         visibility: Visibility,
         mut cache: Option<(&mut KvCache, bool)>,
     ) -> Result<Tensor> {
-        let device = &Device::Cpu;
         let rope =
             Rope::new(positions, self.config.hidden_size / self.config.num_attention_heads, self.config.rope_theta);
-        let mut x = self.embedding.forward(&Tensor::new(tokens, device)?)?;
+        let mut x = self.embedding.forward(tokens)?;
         if let Some(embedding) = &self.time {
             let times = times.unwrap_or(&[]);
             x = match times.len() {
@@ -163,9 +165,12 @@ impl Trunk {
                 count => return Err(Error::format("time input", format!("{count} times for {batch} rows"))),
             };
         }
+        if cache.is_none() && self.blocks.iter().all(DecoderBlock::trains_in_bf16) {
+            return decode(&self.blocks, &self.norm, &x, batch, Some(&rope), visibility);
+        }
         for (layer, block) in self.blocks.iter().enumerate() {
             let cache = cache.as_mut().map(|(cache, store)| (&mut cache.layers[layer], *store));
-            x = block.forward(&x, batch, &rope, visibility, cache)?;
+            x = block.forward(&x, batch, Some(&rope), visibility, cache)?;
         }
         if let Some((cache, true)) = cache {
             cache.length += positions.len();
@@ -176,6 +181,11 @@ impl Trunk {
     /// The logits of N hidden vectors: [N, D] to [N, V].
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         self.embedding.logits(hidden)
+    }
+
+    /// The sum over M rows of weight * -ln softmax(logits) at the target, for rows `rows` of hidden vectors [N, D]: a scalar.
+    pub fn cross_entropy(&self, hidden: &Tensor, rows: Vec<u32>, spec: CrossEntropy) -> Result<Tensor> {
+        self.embedding.cross_entropy(hidden, rows, spec)
     }
 }
 
@@ -250,9 +260,9 @@ impl TimeEmbedding {
 
     /// Adds the embedding of each row's time to its L vectors.
     fn add(&self, x: &Tensor, times: &[f64]) -> Result<Tensor> {
-        let embedded = self.embed(times)?.reshape((times.len(), 1, self.width))?;
-        let rows = x.reshape((times.len(), x.dim(0)? / times.len(), self.width))?;
-        Ok(rows.broadcast_add(&embedded)?.reshape(x.shape())?)
+        let length = x.dim(0)? / times.len();
+        let which = (0..times.len() * length).map(|cell| (cell / length) as u32).collect();
+        add_rows(x, &self.embed(times)?, which)
     }
 
     /// Adds the embedding of each vector's own time; stretches of the same time are embedded once.
@@ -265,7 +275,7 @@ impl TimeEmbedding {
             }
             which.push(distinct.len() as u32 - 1);
         }
-        Ok((x + self.embed(&distinct)?.index_select(&Tensor::new(which, x.device())?, 0)?)?)
+        add_rows(x, &self.embed(&distinct)?, which)
     }
 
     /// The embeddings of N times: [N, D].

@@ -6,8 +6,10 @@ use std::collections::HashMap;
 
 use candle_core::{D, DType, Device, Tensor, Var};
 use lldm_diffusion::rng::{Purpose, Rng};
+use lldm_kernels::Gelu;
 use lldm_models::nn::{
-    CrossEntropy, Linear, Loaded, Precision, RmsNorm, Rope, SwiGlu, Visibility, attend, attend_cached, cross_entropy,
+    CrossEntropy, Linear, Loaded, Precision, RmsNorm, Rope, SwiGlu, Visibility, add_rows, attend, attend_cached,
+    backward, cross_entropy, gelu, select_rows,
 };
 
 type Operation<'a> = &'a dyn Fn(&[Tensor]) -> Tensor;
@@ -34,7 +36,16 @@ fn gradients(operation: Operation<'_>, inputs: &[Tensor]) -> (Vec<f64>, Vec<Vec<
     let tensors: Vec<_> = vars.iter().map(|var| var.as_tensor().clone()).collect();
     let out = operation(&tensors);
     let grads = mixed(&out).backward().unwrap();
-    (flat(&out), vars.iter().map(|var| flat(grads.get(var).unwrap())).collect())
+    let grad = |var: &Var| {
+        let candle = flat(grads.get(var).unwrap());
+        // Our reverse pass is candle's, whoever sums; the order of the sums may differ.
+        if var.dtype() == DType::F32 {
+            let own = backward(&mixed(&out)).unwrap().get(var).unwrap().unwrap();
+            assert_near(&flat(&own), &candle, 1e-6, "the two reverse passes");
+        }
+        candle
+    };
+    (flat(&out), vars.iter().map(grad).collect())
 }
 
 fn assert_near(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
@@ -233,6 +244,28 @@ fn swiglu() {
         (gate.silu().unwrap() * up).unwrap().matmul(&t[3].t().unwrap()).unwrap()
     };
     check("swiglu", &inputs, &fused, &composed);
+}
+
+#[test]
+fn gelu_in_both_forms() {
+    let inputs = [(random(20, &[5, 9]) * 3.0).unwrap()];
+    // candle's `gelu` is the approximation by a hyperbolic tangent.
+    check("gelu, tanh", &inputs, &|t| gelu(&t[0], Gelu::Tanh).unwrap(), &|t| t[0].gelu().unwrap());
+    check("gelu, exact", &inputs, &|t| gelu(&t[0], Gelu::Exact).unwrap(), &|t| t[0].gelu_erf().unwrap());
+}
+
+#[test]
+fn rows_of_a_matrix() {
+    let (inputs, rows) = ([random(21, &[4, 6]), random(22, &[5, 6])], vec![3u32, 0, 3, 3, 1]);
+    let index = Tensor::new(rows.as_slice(), &Device::Cpu).unwrap();
+    let select = |t: &[Tensor]| select_rows(&t[0], rows.clone()).unwrap();
+    check("select_rows", &inputs[..1], &select, &|t| t[0].index_select(&index, 0).unwrap());
+    let add = |t: &[Tensor]| add_rows(&t[1], &t[0], rows.clone()).unwrap();
+    check("add_rows", &inputs, &add, &|t| (&t[1] + t[0].index_select(&index, 0).unwrap()).unwrap());
+    // A matrix that is read twice has the sum of both gradients.
+    let twice = |t: &[Tensor]| add_rows(&select_rows(&t[0], rows.clone()).unwrap(), &t[0], rows.clone()).unwrap();
+    let composed = |t: &[Tensor]| (t[0].index_select(&index, 0).unwrap() * 2.0).unwrap();
+    check("rows read twice", &inputs[..1], &twice, &composed);
 }
 
 #[test]

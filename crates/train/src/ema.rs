@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use lldm_kernels::vector::approach;
+use lldm_models::nn::with_values;
 
 use crate::error::Result;
 use crate::parameters::Parameters;
@@ -25,11 +27,8 @@ impl Ema {
     pub fn update(&mut self, parameters: &Parameters, step: usize) -> Result<()> {
         let decay = self.decay.min((1.0 + step as f64) / (10.0 + step as f64)) as f32;
         for (name, var) in parameters.iter() {
-            let now: Vec<f32> = var.flatten_all()?.to_vec1()?;
             if let Some(average) = self.values.get_mut(name) {
-                for (average, now) in average.iter_mut().zip(now) {
-                    *average += (1.0 - decay) * (now - *average);
-                }
+                with_values(var, |now| approach(1.0 - decay, average, now))?;
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ pub mod objective;
 pub mod optimizer;
 pub mod parameters;
 pub mod recipe;
+pub mod step_bench;
 pub mod tracker;
 pub mod trainer;
 

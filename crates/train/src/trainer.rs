@@ -12,7 +12,7 @@ use std::time::Instant;
 use candle_core::DType;
 
 use lldm_diffusion::rng::{Purpose, Rng};
-use lldm_models::nn::{Loaded, Weights};
+use lldm_models::nn::{Loaded, Weights, backward, release_buffers};
 use lldm_models::{Attention, Trunk, TrunkConfig};
 
 use crate::checkpoint::{self, ModelFiles, Progress, Saved};
@@ -162,6 +162,7 @@ impl Trainer {
         let averaged = self.ema.tensors(&self.parameters)?.into_iter().collect();
         checkpoint::write_model(&model, &self.files(), &averaged, DType::BF16)?;
         let held_out_bits_per_byte = last.map_or_else(|| self.evaluate(), Ok)?;
+        release_buffers();
         Ok(Outcome {
             model,
             held_out_bits_per_byte,
@@ -186,7 +187,7 @@ impl Trainer {
         if !value.is_finite() {
             return Err(Error::Diverged { step, what: "loss", value });
         }
-        let grads = loss.tensor.backward()?;
+        let grads = backward(&loss.tensor)?;
         let norm = self.optimizer.update(&self.parameters, &grads, step, self.recipe.train.steps)?;
         if !norm.is_finite() {
             return Err(Error::Diverged { step, what: "norm of the gradient", value: norm });
@@ -299,7 +300,7 @@ impl Window {
     }
 }
 
-fn trunk_config(recipe: &Recipe, objective: &dyn Objective, vocabulary: usize) -> TrunkConfig {
+pub(crate) fn trunk_config(recipe: &Recipe, objective: &dyn Objective, vocabulary: usize) -> TrunkConfig {
     TrunkConfig {
         model_type: lldm_models::trunk::MODEL_TYPE.to_string(),
         vocab_size: vocabulary,

@@ -202,7 +202,14 @@ fn every_noise_trains_a_model_that_writes() {
 #[test]
 fn a_killed_run_resumes_to_the_same_bits() {
     let block = "objective={name=\"block\", block_length=4}";
-    for overrides in [&[][..], &["optimizer.muon_learning_rate=0.02", block, "data.layout=padded"]] {
+    let bf16 = "train.precision=bf16";
+    for overrides in [
+        &[][..],
+        &["optimizer.muon_learning_rate=0.02", block, "data.layout=padded"],
+        &[bf16, "optimizer.muon_learning_rate=0.02"],
+        &[bf16, "model.time_input=true"],
+        &[bf16, block],
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
         let expected = train(&whole, overrides, false, 0).unwrap();

@@ -54,9 +54,9 @@ pub enum Visibility {
 }
 
 /// The keys of one row under a [`Visibility`].
-struct Keys {
-    visibility: Visibility,
-    count: usize,
+pub(super) struct Keys {
+    pub(super) visibility: Visibility,
+    pub(super) count: usize,
 }
 
 struct Attend {

@@ -1,10 +1,13 @@
 //! One transformer layer: attention and feed-forward, each behind an RMSNorm, each added to the residual stream.
 //!
-//! The shape of Qwen3's dense layer (QK-norm, rotary positions, SwiGLU, no biases), under its tensor names.
+//! The shape of Qwen3's dense layer (QK-norm, rotary positions, SwiGLU, no biases), under its tensor names; QK-norm and rotary
+//! positions may be left out, and the feed-forward layer may be the plain one with GELU.
 
 use candle_core::Tensor;
+use lldm_kernels::Gelu;
 
 use super::attention::{Visibility, attend_cached};
+use super::gelu_mlp::GeluMlp;
 use super::kv_cache::LayerCache;
 use super::linear::Linear;
 use super::mlp::SwiGlu;
@@ -26,27 +29,50 @@ pub struct DecoderBlockConfig {
     pub inner: usize,
     /// Epsilon of the norms.
     pub eps: f64,
+    /// Whether queries and keys are normalised.
+    pub qk_norm: bool,
+    /// The feed-forward layer.
+    pub feed_forward: FeedForwardKind,
+}
+
+/// Which feed-forward layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FeedForwardKind {
+    /// down(silu(gate(x)) * up(x)).
+    #[default]
+    SwiGlu,
+    /// down(gelu(up(x))).
+    Gelu(Gelu),
+}
+
+/// A feed-forward layer.
+#[derive(Clone, Debug)]
+pub enum FeedForward {
+    /// The gated one.
+    SwiGlu(SwiGlu),
+    /// The plain one.
+    Gelu(GeluMlp),
 }
 
 /// One layer.
 #[derive(Clone, Debug)]
 pub struct DecoderBlock {
-    config: DecoderBlockConfig,
-    input_norm: RmsNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    query_norm: RmsNorm,
-    key_norm: RmsNorm,
-    output: Linear,
-    inner_norm: RmsNorm,
-    mlp: SwiGlu,
+    pub(super) config: DecoderBlockConfig,
+    pub(super) input_norm: RmsNorm,
+    pub(super) query: Linear,
+    pub(super) key: Linear,
+    pub(super) value: Linear,
+    /// Those of queries and keys.
+    pub(super) head_norms: Option<(RmsNorm, RmsNorm)>,
+    pub(super) output: Linear,
+    pub(super) inner_norm: RmsNorm,
+    pub(super) feed_forward: FeedForward,
 }
 
 impl DecoderBlock {
     /// Reads the layer called `name`.
     pub fn new(weights: &mut dyn Weights, name: &str, config: DecoderBlockConfig) -> Result<Self> {
-        let DecoderBlockConfig { width, heads, head_width, inner, eps } = config;
+        let DecoderBlockConfig { width, heads, head_width, inner, eps, qk_norm, feed_forward } = config;
         let joined = heads * head_width;
         let spread = Init::Normal((width as f64).powf(-0.5));
         let attention = format!("{name}.self_attn");
@@ -56,12 +82,22 @@ impl DecoderBlock {
             query: Linear::new(weights, &format!("{attention}.q_proj"), width, joined, spread)?,
             key: Linear::new(weights, &format!("{attention}.k_proj"), width, joined, spread)?,
             value: Linear::new(weights, &format!("{attention}.v_proj"), width, joined, spread)?,
-            query_norm: RmsNorm::new(weights, &format!("{attention}.q_norm"), head_width, eps)?,
-            key_norm: RmsNorm::new(weights, &format!("{attention}.k_norm"), head_width, eps)?,
+            head_norms: match qk_norm {
+                true => Some((
+                    RmsNorm::new(weights, &format!("{attention}.q_norm"), head_width, eps)?,
+                    RmsNorm::new(weights, &format!("{attention}.k_norm"), head_width, eps)?,
+                )),
+                false => None,
+            },
             output: Linear::new(weights, &format!("{attention}.o_proj"), joined, width, Init::Zeros)?,
             inner_norm: RmsNorm::new(weights, &format!("{name}.post_attention_layernorm"), width, eps)?,
-            mlp: SwiGlu::new(weights, &format!("{name}.mlp"), width, inner)?,
+            feed_forward: FeedForward::new(weights, &format!("{name}.mlp"), width, inner, feed_forward)?,
         })
+    }
+
+    /// Whether a stack of such layers can be one op: it multiplies in bf16 and may still change.
+    pub(crate) fn trains_in_bf16(&self) -> bool {
+        self.query.trains_in_bf16()
     }
 
     /// [B * L, D] to [B * L, D]. With a cache (B = 1) the queries also see its P tokens; `store` adds the new ones.
@@ -69,7 +105,7 @@ impl DecoderBlock {
         &self,
         x: &Tensor,
         batch: usize,
-        rope: &Rope,
+        rope: Option<&Rope>,
         visibility: Visibility,
         cache: Option<(&mut LayerCache, bool)>,
     ) -> Result<Tensor> {
@@ -77,8 +113,14 @@ impl DecoderBlock {
         let length = x.dim(0)? / batch;
         let shape = (batch, length, heads, head_width);
         let normed = self.input_norm.forward(x)?;
-        let query = rope.rotate(&self.query_norm.forward(&self.query.forward(&normed)?.reshape(shape)?)?)?;
-        let key = rope.rotate(&self.key_norm.forward(&self.key.forward(&normed)?.reshape(shape)?)?)?;
+        let (mut query, mut key) =
+            (self.query.forward(&normed)?.reshape(shape)?, self.key.forward(&normed)?.reshape(shape)?);
+        if let Some((query_norm, key_norm)) = &self.head_norms {
+            (query, key) = (query_norm.forward(&query)?, key_norm.forward(&key)?);
+        }
+        if let Some(rope) = rope {
+            (query, key) = (rope.rotate(&query)?, rope.rotate(&key)?);
+        }
         let value = self.value.forward(&normed)?.reshape(shape)?;
         let cached = cache.as_ref().map_or(&[][..], |(cache, _)| cache.segments());
         let scale = (head_width as f32).powf(-0.5);
@@ -88,7 +130,31 @@ impl DecoderBlock {
         }
         let attended = attended.reshape((batch * length, heads * head_width))?;
         let x = (x + self.output.forward(&attended)?)?;
-        let inner = self.mlp.forward(&self.inner_norm.forward(&x)?)?;
+        let inner = self.feed_forward.forward(&self.inner_norm.forward(&x)?)?;
         Ok((x + inner)?)
+    }
+}
+
+impl FeedForward {
+    /// Reads the layer called `name`, for width D and F inner units.
+    pub fn new(
+        weights: &mut dyn Weights,
+        name: &str,
+        width: usize,
+        inner: usize,
+        kind: FeedForwardKind,
+    ) -> Result<Self> {
+        Ok(match kind {
+            FeedForwardKind::SwiGlu => Self::SwiGlu(SwiGlu::new(weights, name, width, inner)?),
+            FeedForwardKind::Gelu(form) => Self::Gelu(GeluMlp::new(weights, name, width, inner, form)?),
+        })
+    }
+
+    /// [N, D] to [N, D].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::SwiGlu(mlp) => mlp.forward(x),
+            Self::Gelu(mlp) => mlp.forward(x),
+        }
     }
 }

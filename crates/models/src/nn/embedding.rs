@@ -2,7 +2,9 @@
 
 use candle_core::Tensor;
 
+use super::cross_entropy::CrossEntropy;
 use super::linear::Linear;
+use super::rows::select_rows;
 use super::weights::{Init, Weights};
 use crate::error::Result;
 
@@ -19,13 +21,18 @@ impl Embedding {
         Ok(Self { table: Linear::from_weight(table, weights.precision())? })
     }
 
-    /// The vectors of N tokens: `[N]` to `[N, D]`.
-    pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
-        Ok(self.table.weight().index_select(tokens, 0)?)
+    /// The vectors of N tokens: `[N, D]`.
+    pub fn forward(&self, tokens: &[u32]) -> Result<Tensor> {
+        select_rows(self.table.weight(), tokens.to_vec())
     }
 
     /// The logits of N hidden vectors over the V tokens: [N, D] to [N, V].
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         self.table.forward(hidden)
+    }
+
+    /// The weighted cross-entropy of the logits of some rows of hidden vectors [N, D]; see [`Linear::cross_entropy`].
+    pub fn cross_entropy(&self, hidden: &Tensor, rows: Vec<u32>, spec: CrossEntropy) -> Result<Tensor> {
+        self.table.cross_entropy(hidden, rows, spec)
     }
 }

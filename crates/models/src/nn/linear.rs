@@ -5,6 +5,10 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Shape, Tensor};
 use lldm_kernels::gemm::{self, PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16};
 
+use super::cross_entropy::{CrossEntropy, cross_entropy};
+use super::gradients::written;
+use super::rows::select_rows;
+use super::scored::scored;
 use super::slices::{slice, tensor};
 use super::weights::{Init, Precision, Weights};
 use crate::error::Result;
@@ -67,6 +71,22 @@ impl Linear {
     }
 }
 
+impl Linear {
+    /// Whether it multiplies in bf16 and may still change.
+    pub(super) fn trains_in_bf16(&self) -> bool {
+        matches!(self.product, Product::Bf16)
+    }
+
+    /// The sum over M rows of weight * -ln softmax(logits) at the target, where the logits are what this layer makes of the rows
+    /// `rows` of hidden [N, in]: a scalar. In bf16 the logits become their gradient at once.
+    pub fn cross_entropy(&self, hidden: &Tensor, rows: Vec<u32>, spec: CrossEntropy) -> Result<Tensor> {
+        match &self.product {
+            Product::Bf16 => scored(hidden, rows, &self.weight, spec),
+            _ => cross_entropy(&self.forward(&select_rows(hidden, rows)?)?, spec),
+        }
+    }
+}
+
 impl CustomOp2 for Bf16Product {
     fn name(&self) -> &'static str {
         "linear_bf16"
@@ -103,15 +123,13 @@ impl CustomOp2 for Bf16Product {
         let grad = grad.contiguous()?;
         let (values, weights, grads) = (tensor(x)?, tensor(weight)?, tensor(&grad)?);
         let mut grad_x = vec![0.0; rows * input];
-        let mut grad_weight = vec![0.0; output * input];
         let grad_layout = gemm::Layout::row_major(rows, output);
         gemm_bf16(&grads, grad_layout, &weights, gemm::Layout::row_major(output, input), &mut grad_x);
         let x_layout = gemm::Layout::row_major(rows, input);
-        gemm_bf16(&grads, grad_layout.transposed(), &values, x_layout, &mut grad_weight);
-        Ok((
-            Some(Tensor::from_vec(grad_x, (rows, input), &Device::Cpu)?),
-            Some(Tensor::from_vec(grad_weight, (output, input), &Device::Cpu)?),
-        ))
+        let grad_weight = written(weight, |out| {
+            gemm_bf16(&grads, grad_layout.transposed(), &values, x_layout, out);
+        })?;
+        Ok((Some(Tensor::from_vec(grad_x, (rows, input), &Device::Cpu)?), grad_weight))
     }
 }
 

@@ -10,9 +10,9 @@ use crate::error::Result;
 /// down(silu(gate(x)) * up(x)).
 #[derive(Clone, Debug)]
 pub struct SwiGlu {
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+    pub(super) gate: Linear,
+    pub(super) up: Linear,
+    pub(super) down: Linear,
 }
 
 struct Gate;

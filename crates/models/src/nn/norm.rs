@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Tensor};
 
+use super::gradients::written;
 use super::slices::{slice, tensor};
 use super::weights::{Init, Weights};
 use crate::error::Result;
@@ -21,6 +22,15 @@ impl RmsNorm {
     /// Reads `{name}.weight`, `[width]`.
     pub fn new(weights: &mut dyn Weights, name: &str, width: usize, eps: f64) -> Result<Self> {
         Ok(Self { weight: weights.get(&format!("{name}.weight"), &[width], Init::Ones)?, eps: eps as f32 })
+    }
+
+    /// The weight `[width]`.
+    pub(super) fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    pub(super) fn eps(&self) -> f32 {
+        self.eps
     }
 
     /// [.., width] to the same shape.
@@ -56,12 +66,10 @@ impl CustomOp2 for Normalise {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         let (values, scales, grads) = (tensor(x)?, tensor(weight)?, tensor(&grad)?);
-        let (mut grad_x, mut grad_weight) = (vec![0.0; values.len()], vec![0.0; scales.len()]);
-        lldm_kernels::rms_norm_backward(&values, &scales, self.eps, &grads, &mut grad_x, &mut grad_weight);
-        let device = &Device::Cpu;
-        Ok((
-            Some(Tensor::from_vec(grad_x, x.shape(), device)?),
-            Some(Tensor::from_vec(grad_weight, weight.shape(), device)?),
-        ))
+        let mut grad_x = vec![0.0; values.len()];
+        let grad_weight = written(weight, |out| {
+            lldm_kernels::rms_norm_backward(&values, &scales, self.eps, &grads, &mut grad_x, out);
+        })?;
+        Ok((Some(Tensor::from_vec(grad_x, x.shape(), &Device::Cpu)?), grad_weight))
     }
 }

@@ -32,6 +32,12 @@ impl Rope {
         Self { table: Arc::new(Table { cos, sin, positions: positions.to_vec() }) }
     }
 
+    /// Cosines, sines and the L positions.
+    pub(super) fn rotation(&self) -> (&[f32], &[f32], &[usize]) {
+        let Table { cos, sin, positions } = &*self.table;
+        (cos, sin, positions)
+    }
+
     /// [B, L, H, Dh] to the same shape.
     pub fn rotate(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.apply_op1(Rotate { table: Arc::clone(&self.table) })?)

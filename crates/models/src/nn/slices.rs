@@ -2,7 +2,9 @@
 
 use std::ops::Deref;
 
-use candle_core::{CpuStorage, Error, Layout, Result, Storage, StorageRef, Tensor};
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{CpuStorage, Error, InplaceOp1, Layout, Result, Storage, StorageRef, Tensor};
 
 /// The f32 values of a tensor, borrowed for as long as this lives.
 pub(super) struct Values<'a> {
@@ -23,6 +25,41 @@ pub(super) fn tensor(tensor: &Tensor) -> Result<Values<'_>> {
     match &*storage {
         Storage::Cpu(CpuStorage::F32(_)) => Ok(Values { storage, range }),
         _ => Err(Error::Msg("this kernel works on f32 tensors on the CPU".to_string()).bt()),
+    }
+}
+
+/// Shows the f32 values of a contiguous tensor on the CPU to `f`.
+pub fn with_values<T>(of: &Tensor, f: impl FnOnce(&[f32]) -> T) -> crate::error::Result<T> {
+    Ok(f(&tensor(of)?))
+}
+
+/// Lets `f` change the f32 values of a contiguous tensor on the CPU where they lie. Everything that shares them sees it.
+pub fn change_values<T: Send>(of: &Tensor, f: impl FnOnce(&mut [f32]) -> T + Send) -> crate::error::Result<T> {
+    let change = Change { todo: Mutex::new(Some(f)), done: Mutex::new(None) };
+    of.inplace_op1(&change)?;
+    let done = change.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(done.ok_or_else(|| Error::Msg("the values were not changed".to_string()).bt())?)
+}
+
+struct Change<F, T> {
+    todo: Mutex<Option<F>>,
+    done: Mutex<Option<T>>,
+}
+
+impl<T, F: FnOnce(&mut [f32]) -> T> InplaceOp1 for Change<F, T> {
+    fn name(&self) -> &'static str {
+        "change_values"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (start, end) = contiguous(layout)?;
+        let CpuStorage::F32(values) = storage else {
+            return Err(Error::Msg("this works on f32 tensors on the CPU".to_string()).bt());
+        };
+        let todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let done = todo.map(|todo| todo(&mut values[start..end]));
+        *self.done.lock().unwrap_or_else(PoisonError::into_inner) = done;
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The contract of an objective.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use lldm_diffusion::{StepRng, Token};
 use lldm_models::nn::{CrossEntropy, cross_entropy};
@@ -101,9 +101,9 @@ pub(super) struct Target {
 
 /// The weighted cross-entropy of the targets, per scored token.
 pub(super) fn weigh(trunk: &Trunk, hidden: &Tensor, targets: &[Target], scored: usize) -> Result<Loss> {
-    let rows: Vec<u32> = targets.iter().map(|target| target.row as u32).collect();
-    let logits = trunk.logits(&hidden.index_select(&Tensor::new(rows, &Device::Cpu)?, 0)?)?;
-    score(trunk, &logits, targets.iter().map(|target| (target.token, target.weight)), scored)
+    let rows = targets.iter().map(|target| target.row as u32).collect();
+    let (spec, scored) = spec(trunk, targets.iter().map(|target| (target.token, target.weight)), scored);
+    summed(trunk.cross_entropy(hidden, rows, spec)?, scored)
 }
 
 /// The weighted cross-entropy of a (token, weight) for each of N rows of logits, per scored token.
@@ -113,9 +113,18 @@ pub(super) fn score(
     targets: impl Iterator<Item = (Token, f64)>,
     scored: usize,
 ) -> Result<Loss> {
+    let (spec, scored) = spec(trunk, targets, scored);
+    summed(cross_entropy(logits, spec)?, scored)
+}
+
+/// What is to be predicted, and over how many scored tokens the loss is spread.
+fn spec(trunk: &Trunk, targets: impl Iterator<Item = (Token, f64)>, scored: usize) -> (CrossEntropy, usize) {
     let scored = scored.max(1);
     let (targets, weights) = targets.map(|(token, weight)| (token, (weight / scored as f64) as f32)).unzip();
-    let tensor = cross_entropy(logits, CrossEntropy { targets, weights, banned: Some(trunk.config().mask_token_id) })?;
+    (CrossEntropy { targets, weights, banned: Some(trunk.config().mask_token_id) }, scored)
+}
+
+fn summed(tensor: Tensor, scored: usize) -> Result<Loss> {
     let nats = f64::from(tensor.to_scalar::<f32>()?) * scored as f64;
     Ok(Loss { tensor, nats, tokens: scored })
 }

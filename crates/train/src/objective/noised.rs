@@ -3,13 +3,13 @@
 //! The times are spread evenly over rows and blocks: t_j = (u + j) / B mod 1, turned together by one draw u, on
 //! [`T_MIN`], [`T_MAX`] (Kingma et al. 2021, arXiv 2107.00630, appendix I.1).
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use lldm_diffusion::noise::Block;
 use lldm_diffusion::rng::Purpose;
 use lldm_diffusion::{Noise, StepRng, Token};
 use lldm_models::Trunk;
-use lldm_models::nn::Visibility;
+use lldm_models::nn::{Visibility, select_rows};
 
 use super::closed_form::{NoisedCell, T_MAX, T_MIN};
 use super::loss::Rows;
@@ -99,7 +99,7 @@ impl Noised {
                 trunk.hidden(&tokens, count, &positions, Some(&times), visibility, None)?
             }
         };
-        Ok(trunk.logits(&hidden.index_select(&Tensor::new(wanted, &Device::Cpu)?, 0)?)?)
+        Ok(trunk.logits(&select_rows(&hidden, wanted)?)?)
     }
 }
 

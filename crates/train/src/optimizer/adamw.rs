@@ -1,5 +1,7 @@
 //! AdamW (Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2), on one parameter.
 
+use lldm_kernels::AdamWStep;
+
 /// The state and settings for one parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdamW {
@@ -21,16 +23,15 @@ impl AdamW {
     pub fn update(&mut self, values: &mut [f32], grad: &[f32], scale: f64, rate: f64, step: usize) {
         let (b1, b2) = self.betas;
         let (c1, c2) = (1.0 - b1.powi(step as i32), 1.0 - b2.powi(step as i32));
-        let shrink = (1.0 - rate * self.weight_decay) as f32;
+        let by = AdamWStep {
+            scale: scale as f32,
+            betas: [b1 as f32, b2 as f32],
+            stride: (rate / c1) as f32,
+            root: (1.0 / c2) as f32,
+            shrink: (1.0 - rate * self.weight_decay) as f32,
+        };
         let [first, second] = &mut self.moments;
-        let (b1, b2, scale) = (b1 as f32, b2 as f32, scale as f32);
-        let (stride, root) = ((rate / c1) as f32, (1.0 / c2) as f32);
-        for (((value, grad), m), v) in values.iter_mut().zip(grad).zip(first).zip(second) {
-            let grad = grad * scale;
-            *m += (1.0 - b1) * (grad - *m);
-            *v += (1.0 - b2) * (grad * grad - *v);
-            *value = *value * shrink - stride * *m / ((*v * root).sqrt() + 1e-8);
-        }
+        by.apply(values, grad, first, second);
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
+use lldm_kernels::vector::sum_of_squares;
+use lldm_models::nn::{Gradients, change_values};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{AdamW, LearningRate, Muon};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::parameters::Parameters;
 
 /// The settings.
@@ -40,7 +42,8 @@ pub struct Optimizer {
 #[derive(Clone, Debug)]
 enum Rule {
     AdamW(AdamW),
-    Muon(Muon),
+    /// With the matrix's rows and columns.
+    Muon(Muon, (usize, usize)),
 }
 
 /// The factor that brings a gradient of this norm down to `clip`.
@@ -66,43 +69,40 @@ impl Optimizer {
     /// Fresh state for these parameters.
     pub fn new(config: OptimizerConfig, parameters: &Parameters) -> Self {
         let rule = |name: &str, var: &candle_core::Var| {
-            let matrix = var.dims().len() == 2;
-            let decay = if matrix { config.weight_decay } else { 0.0 };
-            // The embedding is also the output projection: it stays with AdamW, as Muon's authors have it.
-            if config.muon_learning_rate > 0.0 && matrix && !name.contains("embed") {
-                Rule::Muon(Muon::new(var.elem_count(), config.momentum, decay))
-            } else {
-                Rule::AdamW(AdamW::new(var.elem_count(), config.betas, decay))
+            let matrix = var.dims2().ok();
+            let decay = if matrix.is_some() { config.weight_decay } else { 0.0 };
+            match matrix {
+                // The embedding is also the output projection: it stays with AdamW, as Muon's authors have it.
+                Some(shape) if config.muon_learning_rate > 0.0 && !name.contains("embed") => {
+                    Rule::Muon(Muon::new(var.elem_count(), config.momentum, decay), shape)
+                }
+                _ => Rule::AdamW(AdamW::new(var.elem_count(), config.betas, decay)),
             }
         };
         Self { config, rules: parameters.iter().map(|(name, var)| (name.to_string(), rule(name, var))).collect() }
     }
 
     /// Makes update `step` (from 0) of `steps`; returns the norm of the gradient before clipping.
-    pub fn update(&mut self, parameters: &Parameters, grads: &GradStore, step: usize, steps: usize) -> Result<f64> {
+    pub fn update(&mut self, parameters: &Parameters, grads: &Gradients, step: usize, steps: usize) -> Result<f64> {
         let factor = self.config.schedule.factor(step, steps);
-        let mut flat: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
-        for (name, var) in parameters.iter() {
-            if let Some(grad) = grads.get(var) {
-                flat.insert(name, grad.flatten_all()?.to_vec1()?);
-            }
+        let mut squares = 0.0;
+        for (_, var) in parameters.iter() {
+            squares += grads.with(var, sum_of_squares)?.unwrap_or(0.0);
         }
-        let norm = flat.values().flatten().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+        let norm = squares.sqrt();
         let scale = clip_factor(norm, self.config.clip);
-        for (name, var) in parameters.iter() {
-            let (Some(grad), Some(rule)) = (flat.get(name), self.rules.get_mut(name)) else { continue };
-            let mut values: Vec<f32> = var.flatten_all()?.to_vec1()?;
-            match rule {
-                Rule::AdamW(rule) => {
-                    rule.update(&mut values, grad, scale, self.config.learning_rate * factor, step + 1);
-                }
-                Rule::Muon(rule) => {
-                    let rate = self.config.muon_learning_rate * factor;
-                    rule.update(&mut values, var.dims2()?, grad, scale, rate);
-                }
-            }
-            var.set(&Tensor::from_vec(values, var.dims(), &Device::Cpu)?)?;
-        }
+        let (rate, muon_rate) = (self.config.learning_rate * factor, self.config.muon_learning_rate * factor);
+        // Parameters side by side: the products of one matrix are too small to share well.
+        let pairs: Vec<_> = parameters.iter().zip(&mut self.rules).collect();
+        pairs.into_par_iter().try_for_each(|((_, var), (_, rule))| {
+            let done = grads.with(var, |grad| {
+                change_values(var, |values| match rule {
+                    Rule::AdamW(rule) => rule.update(values, grad, scale, rate, step + 1),
+                    Rule::Muon(rule, shape) => rule.update(values, *shape, grad, scale, muon_rate),
+                })
+            })?;
+            Ok::<_, Error>(done.transpose().map(|_| ())?)
+        })?;
         Ok(norm)
     }
 
@@ -112,7 +112,7 @@ impl Optimizer {
         for (name, rule) in &self.rules {
             let parts: Vec<(&str, &Vec<f32>)> = match rule {
                 Rule::AdamW(rule) => vec![("first", &rule.moments[0]), ("second", &rule.moments[1])],
-                Rule::Muon(rule) => vec![("momentum", &rule.momentum)],
+                Rule::Muon(rule, _) => vec![("momentum", &rule.momentum)],
             };
             for (part, values) in parts {
                 out.insert(format!("{part}.{name}"), Tensor::new(values.as_slice(), &Device::Cpu)?);
@@ -129,7 +129,7 @@ impl Optimizer {
                     let [first, second] = &mut rule.moments;
                     vec![("first", first), ("second", second)]
                 }
-                Rule::Muon(rule) => vec![("momentum", &mut rule.momentum)],
+                Rule::Muon(rule, _) => vec![("momentum", &mut rule.momentum)],
             };
             for (part, values) in parts {
                 if let Some(tensor) = stored.get(&format!("{part}.{name}")) {

@@ -3,6 +3,7 @@
 
 use lldm_diffusion::{Noise, Rng, Token};
 use lldm_models::Answers;
+use lldm_models::nn::backward;
 use lldm_train::objective::closed_form::{divergence, reconstruction_nats};
 use lldm_train::objective::{
     Denoising, Elbo, Gidd, GiddConfig, Measures, NoisedCell, Objective, Rows, ScoreEntropy, ScoreEntropyConfig,
@@ -176,7 +177,7 @@ fn tokens_that_are_not_scored_stay_clean_and_cost_nothing() {
         let rng = Rng::new(1, 0).at(0, 0);
         let loss = objective.loss(tiny.trunk(), &nothing, &rng).unwrap();
         assert_eq!(loss.nats, 0.0, "{}", objective.name());
-        loss.tensor.backward().unwrap();
+        backward(&loss.tensor).unwrap();
         // One scored cell of the second row; the first row says nothing to it.
         let scored: Vec<_> = (0..12).map(|at| at == 8).collect();
         let other = [words(4, 6), tokens[6..].to_vec()].concat();
@@ -233,15 +234,15 @@ fn gradients_are_those_of_the_loss() {
             let scored: Vec<_> = (0..14).map(|at| at != 7).collect();
             let rows = Rows { tokens: &tokens, scored: &scored, length: 7 };
             let loss = || objective.loss(tiny.trunk(), &rows, &Rng::new(2, 0).at(0, 0)).unwrap();
-            let grads = loss().tensor.backward().unwrap();
+            let grads = backward(&loss().tensor).unwrap();
             let value = || loss().nats / 13.0;
             for ((name, var), stream) in tiny.parameters.iter().zip(50..) {
-                let grad = grads.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
+                let grad = grads.get(var).unwrap().unwrap_or_else(|| panic!("{name} has no gradient"));
                 let norm = grad.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
                 let start = var.as_tensor().copy().unwrap();
-                let along = (grad / f64::from(norm.max(1e-6))).unwrap();
+                let along = (&grad / f64::from(norm.max(1e-6))).unwrap();
                 for direction in [along, random(stream, var.dims(), 0.0, 0.3)] {
-                    let slope = f64::from((grad * &direction).unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap());
+                    let slope = f64::from((&grad * &direction).unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap());
                     let moved = |by: f64| {
                         var.set(&(&start + (&direction * by).unwrap()).unwrap()).unwrap();
                         value()
