@@ -16,6 +16,7 @@ pub mod norm;
 pub mod peak;
 pub mod rope;
 mod simd;
+mod tile_permission;
 mod tile_product;
 
 pub use activation::{swiglu, swiglu_backward};
