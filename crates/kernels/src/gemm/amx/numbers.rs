@@ -104,10 +104,12 @@ fn pairs_along<S: Simd>(_: S, x: &[f32], stride: usize, count: usize, len: usize
                 Err(_) => values[..len].copy_from_slice(from),
             }
         }
-        let halves = values.map(rounded);
-        for (p, pair) in row.iter_mut().enumerate() {
-            *pair = halves[2 * p] | halves[2 * p + 1] << 16;
+        let mut halves = [0u16; Bf16::STEP];
+        for (half, x) in halves.iter_mut().zip(&values) {
+            *half = rounded(*x) as u16;
         }
+        // SAFETY: both types are 512 plain bits; the first of a pair is the lower half, as tiles are little-endian.
+        *row = unsafe { std::mem::transmute::<[u16; Bf16::STEP], [u32; SIDE]>(halves) };
     }
 }
 

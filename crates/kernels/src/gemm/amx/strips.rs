@@ -82,8 +82,8 @@ pub(super) fn pack<N: Numbers>(x: &[N::Input], layout: Layout, side: Side, tiles
             pack_part(i / steps, i % steps, tiles);
         }
     } else if strips >= wanted {
-        // Neighbouring strips step by step: their values may be neighbours in memory.
-        let group = (strips / wanted).min(MOST_STRIPS);
+        // A row of memory that runs across the strips is read in one piece: then step by step, each for all strips of the task.
+        let group = if layout.col_stride == 1 { 1 } else { (strips / wanted).min(MOST_STRIPS) };
         tiles.par_chunks_mut(group * steps * 2).enumerate().for_each(|(i, tiles)| {
             for step in 0..steps {
                 for (j, tiles) in tiles.chunks_exact_mut(steps * 2).enumerate() {
@@ -100,8 +100,10 @@ pub(super) fn pack<N: Numbers>(x: &[N::Input], layout: Layout, side: Side, tiles
 
 /// Tiles that one thread packs sooner than a second has begun.
 const FEW_TILES: usize = 32;
+/// Tasks for each thread, if there are strips enough.
 const TASKS_PER_THREAD: usize = 2;
-const MOST_STRIPS: usize = 8;
+/// Strips of a task.
+const MOST_STRIPS: usize = 32;
 
 fn pack_tile<N: Numbers>(x: &[N::Input], layout: &Layout, [index, k]: [usize; 2], side: Side, to: &mut Tile) {
     let count = layout.rows.saturating_sub(index).min(SIDE);
