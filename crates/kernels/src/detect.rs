@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::tile_permission::tiles_permitted;
+
 /// The features of this CPU that kernels can use, its name and its cores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuFeatures {
@@ -31,6 +33,8 @@ pub struct CpuFeatures {
     pub amx_bf16: bool,
     /// int8 products of tiles.
     pub amx_int8: bool,
+    /// The system saves tile registers and lets this process use them.
+    pub amx_permitted: bool,
     /// 128-bit vectors of aarch64.
     pub neon: bool,
 }
@@ -54,8 +58,13 @@ impl CpuFeatures {
         FOUND.get_or_init(Self::detect)
     }
 
+    /// Whether products of tiles can run here: the instructions are there and the system permits them.
+    pub fn runs_amx(&self) -> bool {
+        self.amx_tile && self.amx_bf16 && self.amx_int8 && self.amx_permitted
+    }
+
     /// The name and presence of each feature, in a fixed order.
-    pub fn list(&self) -> [(&'static str, bool); 11] {
+    pub fn list(&self) -> [(&'static str, bool); 12] {
         [
             ("avx2", self.avx2),
             ("fma", self.fma),
@@ -67,6 +76,7 @@ impl CpuFeatures {
             ("amx_tile", self.amx_tile),
             ("amx_bf16", self.amx_bf16),
             ("amx_int8", self.amx_int8),
+            ("amx_permitted", self.amx_permitted),
             ("neon", self.neon),
         ]
     }
@@ -86,6 +96,7 @@ impl CpuFeatures {
             self.amx_bf16 = edx >> 22 & 1 == 1;
             self.amx_tile = edx >> 24 & 1 == 1;
             self.amx_int8 = edx >> 25 & 1 == 1;
+            self.amx_permitted = self.amx_tile && tiles_permitted();
         }
     }
 
@@ -156,6 +167,7 @@ mod tests {
         assert!(found.logical_cores >= 1);
         assert!(!found.avx512bw || found.avx512f);
         assert!(!found.amx_bf16 || found.amx_tile);
+        assert!(!found.amx_permitted || found.amx_tile);
         for (name, present) in found.list() {
             assert_eq!(found.to_string().split(' ').any(|word| word == name), present);
         }

@@ -24,6 +24,7 @@ pub mod rope;
 mod simd;
 pub mod split_heads;
 pub mod table;
+mod tile_permission;
 mod tile_product;
 pub mod vector;
 pub mod vocab;

@@ -1,7 +1,7 @@
 //! What this CPU can reach: products in registers alone, without any memory, and reads without any product.
 //!
-//! Each loop keeps 24 sums in registers, as the matrix product does, and gives them back, so that nothing can be left out. A
-//! rate counts 2 operations per product. AMX tiles are not measured: their instructions are not stable in Rust yet.
+//! Each loop keeps 24 sums in registers, as the matrix product does, and gives them back, so that nothing can be left out; those
+//! of tiles keep six tiles of sums. A rate counts 2 operations per product.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -31,7 +31,10 @@ pub fn peaks(threads: usize, seconds: f64) -> Vec<Peak> {
     let cpu = CpuFeatures::detect();
     #[cfg(target_arch = "x86_64")]
     {
+        use tile::{TILE_SUMS, tile_products, tiles};
         use x86::{bf16_zmm, f32_ymm, f32_zmm, int8_zmm};
+
+        use crate::gemm::amx::{Bf16, Instructions, Int8};
         let sums = (ROUNDS * SUMS) as f64;
         if cpu.avx2 && cpu.fma {
             // SAFETY: the CPU has AVX2 and FMA.
@@ -48,6 +51,11 @@ pub fn peaks(threads: usize, seconds: f64) -> Vec<Peak> {
         if cpu.avx512f && cpu.avx512vnni {
             // SAFETY: the CPU has AVX512-VNNI.
             add("vpdpbusd zmm", "int8", sums * 64.0 * 2.0, &|| unsafe { int8_zmm(black_box(3)) });
+        }
+        if cpu.runs_amx() {
+            let sums = (ROUNDS * TILE_SUMS) as f64;
+            add("tdpbf16ps tmm", "bf16", sums * tile_products::<Bf16>() * 2.0, &tiles::<Bf16, Instructions>);
+            add("tdpbssd tmm", "int8", sums * tile_products::<Int8>() * 2.0, &tiles::<Int8, Instructions>);
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -120,6 +128,39 @@ fn plain(factor: f32) {
         }
     }
     black_box(sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+mod tile {
+    use std::hint::black_box;
+
+    use super::ROUNDS;
+    use crate::gemm::amx::{Numbers, Shape, Tile, Tiles};
+
+    /// Tiles of sums in registers: a product takes as long as three others begin.
+    pub(super) const TILE_SUMS: usize = 6;
+
+    /// Products of one instruction on whole tiles.
+    pub(super) fn tile_products<N: Numbers>() -> f64 {
+        (16 * 16 * N::STEP) as f64
+    }
+
+    pub(super) fn tiles<N: Numbers, T: Tiles>() {
+        // Both halves of each word are 1.5 in bf16, and its bytes are small in int8.
+        let factor = black_box(Tile([[0x3fc0_3fc0; 16]; 16]));
+        let mut tiles = T::start();
+        tiles.configure(&[Shape::of(16); 8]);
+        tiles.load::<6>(&factor);
+        tiles.load::<7>(&factor);
+        for _ in 0..ROUNDS {
+            N::dot::<T, 0, 6, 7>(&mut tiles);
+            N::dot::<T, 1, 6, 7>(&mut tiles);
+            N::dot::<T, 2, 6, 7>(&mut tiles);
+            N::dot::<T, 3, 6, 7>(&mut tiles);
+            N::dot::<T, 4, 6, 7>(&mut tiles);
+            N::dot::<T, 5, 6, 7>(&mut tiles);
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -196,7 +237,11 @@ mod tests {
     fn peaks_are_those_of_the_cpu() {
         let found = peaks(2, 0.0);
         let cpu = CpuFeatures::detect();
-        assert_eq!(found.iter().any(|peak| peak.dtype == "int8"), cfg!(target_arch = "x86_64") && cpu.avx512vnni);
+        assert_eq!(found.iter().any(|peak| peak.dtype == "int8"), cpu.avx512vnni || cpu.runs_amx());
+        assert_eq!(
+            found.iter().filter(|peak| peak.instruction.ends_with("tmm")).count(),
+            if cpu.runs_amx() { 2 } else { 0 }
+        );
         assert!(found.iter().all(|peak| peak.gops > 0.0 && peak.gops.is_finite()));
         assert!(read_rate(1 << 16, 2, 0.0) > 0.0);
     }

@@ -3,6 +3,8 @@
 //! Both factors are f32 in memory, rounded to bf16 (to nearest even) while they are packed; every value of the result
 //! is one sum over k in a fixed order, which depends neither on the other rows and columns nor on the threads.
 
+#[cfg(any(test, target_arch = "x86_64"))]
+pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]

@@ -1,5 +1,7 @@
 //! The public products, whichever kernel computes them.
 
+#[cfg(any(test, target_arch = "x86_64"))]
+use super::amx;
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
 use super::grid::Output;
@@ -33,6 +35,10 @@ pub fn gemm_bf16_packed(a: &[f32], a_layout: Layout, b: &PackedBf16, out: &mut [
     let output = Output::new(out, a_layout.rows, b.cols);
     match &b.panels {
         #[cfg(target_arch = "x86_64")]
+        Panels::Amx(panels) => amx::product_packed(a, a_layout, panels, out),
+        #[cfg(test)]
+        Panels::AmxEmulation(panels) => amx::product_packed(a, a_layout, panels, out),
+        #[cfg(target_arch = "x86_64")]
         Panels::Avx512(panels) => avx512::product_packed(a, a_layout, panels, output),
         Panels::Portable(panels) => portable::product_packed(a, a_layout, panels, output),
     }
@@ -53,6 +59,10 @@ impl PackedBf16 {
 #[derive(Clone, Debug)]
 enum Panels {
     #[cfg(target_arch = "x86_64")]
+    Amx(amx::Panels<amx::Bf16, amx::Instructions>),
+    #[cfg(test)]
+    AmxEmulation(amx::Panels<amx::Bf16, amx::Emulation>),
+    #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Panels),
     Portable(portable::Panels),
 }
@@ -63,9 +73,13 @@ pub(super) fn product_with(kernel: Kernel, a: &[f32], a_layout: Layout, b: &[f32
     let output = Output::new(out, a_layout.rows, b_layout.cols);
     match kernel {
         #[cfg(target_arch = "x86_64")]
+        Kernel::Amx => amx::product::<amx::Bf16, amx::Instructions>(a, a_layout, b, b_layout, out),
+        #[cfg(test)]
+        Kernel::AmxEmulation => amx::product::<amx::Bf16, amx::Emulation>(a, a_layout, b, b_layout, out),
+        #[cfg(target_arch = "x86_64")]
         Kernel::Avx512 => avx512::product(a, a_layout, b, b_layout, output),
         #[cfg(not(target_arch = "x86_64"))]
-        Kernel::Avx512 => portable::product(a, a_layout, b, b_layout, output),
+        Kernel::Amx | Kernel::Avx512 => portable::product(a, a_layout, b, b_layout, output),
         Kernel::Portable => portable::product(a, a_layout, b, b_layout, output),
     }
 }
@@ -74,9 +88,13 @@ pub(super) fn pack_with(kernel: Kernel, b: &[f32], b_layout: Layout) -> PackedBf
     b_layout.check(b.len(), "b");
     let panels = match kernel {
         #[cfg(target_arch = "x86_64")]
+        Kernel::Amx => Panels::Amx(amx::Panels::pack(b, b_layout)),
+        #[cfg(test)]
+        Kernel::AmxEmulation => Panels::AmxEmulation(amx::Panels::pack(b, b_layout)),
+        #[cfg(target_arch = "x86_64")]
         Kernel::Avx512 => Panels::Avx512(avx512::Panels::pack(b, b_layout)),
         #[cfg(not(target_arch = "x86_64"))]
-        Kernel::Avx512 => Panels::Portable(portable::Panels::pack(b, b_layout)),
+        Kernel::Amx | Kernel::Avx512 => Panels::Portable(portable::Panels::pack(b, b_layout)),
         Kernel::Portable => Panels::Portable(portable::Panels::pack(b, b_layout)),
     };
     PackedBf16 { rows: b_layout.rows, cols: b_layout.cols, panels }

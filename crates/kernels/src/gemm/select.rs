@@ -8,44 +8,80 @@ use crate::detect::CpuFeatures;
 /// A family of matrix product kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
+    /// `tdpbf16ps`: products of tile registers (Intel AMX).
+    Amx,
     /// `vdpbf16ps`: two bf16 products per lane and instruction.
     Avx512,
     /// f32 fused multiply-adds on bf16-rounded inputs, with whatever vectors the CPU has; the same bits on every CPU.
     Portable,
+    /// The kernel of [`Self::Amx`] on tile registers in plain Rust. It has no name and is never chosen.
+    #[cfg(test)]
+    AmxEmulation,
 }
 
-/// `LLDM_KERNEL` names a kernel that does not exist or that this CPU cannot run.
+/// `LLDM_KERNEL` names a kernel that does not exist or that cannot run here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelError {
     found: String,
-    unknown: bool,
+    /// What is missing here for a kernel that exists.
+    missing: Option<&'static str>,
 }
 
-/// The kernel of this process: `LLDM_KERNEL` (`avx512` or `portable`) if set, else by the CPU. Read once.
+/// The kernel of this process: `LLDM_KERNEL` (`amx`, `avx512` or `portable`) if set, else by the CPU. Read once.
 ///
 /// # Errors
-/// If the variable names no kernel, or one that this CPU cannot run. Products panic then: ask here first.
+/// If the variable names no kernel, or one that cannot run here. Products panic then: ask here first.
 pub fn selected_kernel() -> Result<Kernel, KernelError> {
     static SELECTED: OnceLock<Result<Kernel, KernelError>> = OnceLock::new();
     SELECTED.get_or_init(|| choose(std::env::var("LLDM_KERNEL").ok().as_deref(), &CpuFeatures::detect())).clone()
 }
 
-impl fmt::Display for Kernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Kernel {
+    /// All that can be named.
+    const ALL: [Self; 3] = [Self::Amx, Self::Avx512, Self::Portable];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Amx => "amx",
             Self::Avx512 => "avx512",
             Self::Portable => "portable",
-        })
+            #[cfg(test)]
+            Self::AmxEmulation => "emulation of amx",
+        }
+    }
+
+    /// What this kernel lacks to run here, if anything.
+    fn missing(self, cpu: &CpuFeatures) -> Option<&'static str> {
+        match self {
+            Self::Amx if cpu.runs_amx() => None,
+            Self::Amx if cpu.amx_tile && cpu.amx_bf16 && cpu.amx_int8 => {
+                Some("the system does not let this process use AMX")
+            }
+            Self::Amx => Some("this CPU has no AMX with bf16 and int8"),
+            Self::Avx512 if cpu.avx512f && cpu.avx512bw && cpu.avx512_bf16 => None,
+            Self::Avx512 => Some("this CPU has no AVX512-BF16"),
+            Self::Portable => None,
+            #[cfg(test)]
+            Self::AmxEmulation => None,
+        }
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
 impl fmt::Display for KernelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found = &self.found;
-        if self.unknown {
-            write!(f, "LLDM_KERNEL is {found:?}; expected avx512 or portable, or leave it unset")
-        } else {
-            write!(f, "LLDM_KERNEL is {found:?}, but this CPU has no AVX512-BF16; use portable, or leave it unset")
+        write!(f, "LLDM_KERNEL is {:?}", self.found)?;
+        match self.missing {
+            Some(missing) => write!(f, ", but {missing}; use portable, or leave it unset"),
+            None => {
+                let [others @ .., last] = Kernel::ALL.map(Kernel::name);
+                write!(f, "; expected {} or {last}, or leave it unset", others.join(", "))
+            }
         }
     }
 }
@@ -55,12 +91,19 @@ impl std::error::Error for KernelError {}
 /// Without an override `vdpbf16ps` runs on CPUs that have it and no AMX: on Sapphire Rapids it was measured at half the
 /// rate of f32 multiply-adds, on Zen 4 at twice.
 fn choose(wish: Option<&str>, cpu: &CpuFeatures) -> Result<Kernel, KernelError> {
-    let able = cpu.avx512f && cpu.avx512bw && cpu.avx512_bf16;
-    match wish {
-        None | Some("") if able && !cpu.amx_bf16 => Ok(Kernel::Avx512),
-        None | Some("" | "portable") => Ok(Kernel::Portable),
-        Some("avx512") if able => Ok(Kernel::Avx512),
-        Some(other) => Err(KernelError { found: other.to_owned(), unknown: other != "avx512" }),
+    let runs = |kernel: Kernel| kernel.missing(cpu).is_none();
+    let Some(wish) = wish.filter(|wish| !wish.is_empty()) else {
+        return Ok(match () {
+            () if runs(Kernel::Amx) => Kernel::Amx,
+            () if runs(Kernel::Avx512) && !cpu.amx_bf16 => Kernel::Avx512,
+            () => Kernel::Portable,
+        });
+    };
+    let named = Kernel::ALL.into_iter().find(|kernel| kernel.name() == wish);
+    match named.map(|kernel| (kernel, kernel.missing(cpu))) {
+        Some((kernel, None)) => Ok(kernel),
+        Some((_, missing)) => Err(KernelError { found: wish.to_owned(), missing }),
+        None => Err(KernelError { found: wish.to_owned(), missing: None }),
     }
 }
 
@@ -72,13 +115,21 @@ mod tests {
     fn choice_by_cpu_and_by_name() {
         let plain = CpuFeatures::default();
         let zen4 = CpuFeatures { avx512f: true, avx512bw: true, avx512_bf16: true, ..plain.clone() };
-        let rapids = CpuFeatures { amx_bf16: true, ..zen4.clone() };
+        let forbidden = CpuFeatures { amx_tile: true, amx_bf16: true, amx_int8: true, ..zen4.clone() };
+        let rapids = CpuFeatures { amx_permitted: true, ..forbidden.clone() };
         assert_eq!(choose(None, &plain), Ok(Kernel::Portable));
-        assert_eq!(choose(None, &zen4), Ok(Kernel::Avx512));
-        assert_eq!(choose(None, &rapids), Ok(Kernel::Portable));
-        assert_eq!(choose(Some("avx512"), &rapids), Ok(Kernel::Avx512));
+        assert_eq!(choose(Some(""), &zen4), Ok(Kernel::Avx512));
+        assert_eq!(choose(None, &forbidden), Ok(Kernel::Portable));
+        assert_eq!(choose(None, &rapids), Ok(Kernel::Amx));
+        for kernel in Kernel::ALL {
+            assert_eq!(choose(Some(&kernel.to_string()), &rapids), Ok(kernel));
+        }
         assert_eq!(choose(Some("portable"), &zen4), Ok(Kernel::Portable));
-        assert!(choose(Some("avx512"), &plain).is_err_and(|e| e.to_string().contains("no AVX512-BF16")));
-        assert!(choose(Some("fast"), &zen4).is_err_and(|e| e.to_string().contains("expected avx512 or portable")));
+        let message = |wish, cpu| choose(Some(wish), cpu).expect_err("this kernel cannot run").to_string();
+        assert!(message("avx512", &plain).contains("no AVX512-BF16"));
+        assert!(message("amx", &zen4).contains("no AMX"));
+        assert!(message("amx", &forbidden).contains("does not let this process"));
+        assert!(message("fast", &zen4).contains("expected amx, avx512 or portable"));
+        assert!(message(&Kernel::AmxEmulation.to_string(), &rapids).contains("expected amx"));
     }
 }

@@ -1,4 +1,4 @@
-//! Both kernels against f64 on bf16-rounded inputs, over all layouts.
+//! All kernels that can run here, and the emulated one, against f64 on bf16-rounded inputs, over all layouts.
 
 use half::bf16;
 use proptest::prelude::*;
@@ -11,7 +11,14 @@ use crate::simd::at_each_level;
 
 fn kernels() -> Vec<Kernel> {
     let cpu = CpuFeatures::detect();
-    if cpu.avx512_bf16 && cpu.avx512bw { vec![Kernel::Portable, Kernel::Avx512] } else { vec![Kernel::Portable] }
+    let mut kernels = vec![Kernel::Portable, Kernel::AmxEmulation];
+    if cpu.avx512_bf16 && cpu.avx512bw {
+        kernels.push(Kernel::Avx512);
+    }
+    if cpu.runs_amx() {
+        kernels.push(Kernel::Amx);
+    }
+    kernels
 }
 
 /// Row major, transposed, and with gaps both ways.

@@ -1,0 +1,33 @@
+//! The product on tile registers (Intel AMX): bf16 with f32 sums, int8 with i32 sums.
+//!
+//! Both factors lie in memory as the tiles want them, in strips of 32 rows or columns; a block of 32 rows × 32 columns holds
+//! four tiles of sums, two of the left factor and two of the right, so that every product of tiles needs one load of a tile. The
+//! code is written against [`Tiles`]: [`Instructions`] is the unit itself, and in tests `Emulation` is the same semantics in plain
+//! Rust, on which packing, blocking and edges are tested on every machine.
+//!
+//! **Not run on real units:** no CPU with AMX was at hand when this was written. So `instructions.rs`, the request in
+//! `tile_permission.rs` and the tile loops of `peak.rs` have never run on one, and no rate is known; the sizes in `plan.rs` follow
+//! from the published sizes and rates of Sapphire Rapids alone. On such a CPU, `cargo test --release -p lldm-kernels amx` compares
+//! the instructions with the emulation bit by bit (elsewhere those tests say that they were skipped), and `lldm bench kernels`
+//! measures.
+
+mod block;
+#[cfg(test)]
+mod emulation;
+#[cfg(target_arch = "x86_64")]
+mod instructions;
+mod numbers;
+mod plan;
+mod product;
+mod strips;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+#[cfg(test)]
+pub(crate) use emulation::Emulation;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use instructions::Instructions;
+pub(crate) use numbers::{Bf16, Int8, Numbers};
+pub(crate) use product::{Panels, product, product_packed};
+pub(crate) use tile::{Shape, Tile, Tiles};
