@@ -37,7 +37,10 @@ pub use detect::CpuFeatures;
 pub use exp::{exp, exp_in_place};
 pub use gated::{Gate, gated};
 pub use gelu::{Gelu, gelu, gelu_backward};
-pub use gemm::{Kernel, KernelError, Layout, PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16, selected_kernel};
+pub use gemm::{
+    Bf16Path, Kernel, KernelError, Layout, PackedBf16, bf16_path, gemm_bf16, gemm_bf16_packed, pack_bf16,
+    selected_kernel,
+};
 pub use moe::{ExpertWeights, Experts, Routes};
 pub use norm::{add_rms_norm, rms_norm, rms_norm_backward, rms_norm_backward_add};
 pub use quant::{Int8Path, PackedQuant, QuantError, QuantFormat, gemm_quant, int8_path};

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use lldm_kernels::{CpuFeatures, selected_kernel};
+use lldm_kernels::{CpuFeatures, bf16_path, int8_path, selected_kernel};
 use lldm_train::data::Places;
 use serde_json::json;
 
@@ -22,7 +22,9 @@ pub(crate) struct DoctorArgs {
 pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
     let cpu = CpuFeatures::detect();
     let features: Vec<_> = cpu.list().iter().filter(|(_, present)| *present).map(|(name, _)| *name).collect();
-    let kernel = selected_kernel().map_or_else(|error| error.to_string(), |kernel| kernel.to_string());
+    let selected = selected_kernel();
+    let paths = selected.is_ok().then(|| [bf16_path().name(), int8_path().name()]);
+    let kernel = selected.map_or_else(|error| error.to_string(), |kernel| kernel.to_string());
     let (total, available) = memory();
     let threads = threads(&cpu);
     let project = config::project_file().map(|path| path.display().to_string());
@@ -42,6 +44,8 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
                 "features": features,
             },
             "kernel": kernel,
+            "bf16_path": paths.map(|[bf16, _]| bf16),
+            "int8_path": paths.map(|[_, int8]| int8),
             "threads": threads,
             "memory": { "total_bytes": total, "available_bytes": available },
             "devices": ["cpu"],
@@ -65,7 +69,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
         ("version", format!("lldm {}", env!("CARGO_PKG_VERSION"))),
         ("CPU", format!("{}, {cores}", cpu.brand.as_deref().unwrap_or("unknown"))),
         ("features", features.join(" ")),
-        ("kernels", kernel),
+        ("kernels", paths.map_or(kernel.clone(), |[bf16, int8]| format!("{kernel}: bf16 by {bf16}, int8 by {int8}"))),
         ("threads", format!("{threads} (RAYON_NUM_THREADS sets another number)")),
         ("memory", memory),
         ("devices", "the CPU; this build knows no other".to_string()),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use lldm_kernels::{Kernel, Layout, gemm_bf16_packed, pack_bf16, selected_kernel};
+use lldm_kernels::{Bf16Path, Layout, bf16_path, gemm_bf16_packed, pack_bf16};
 
 use super::report::Row;
 use super::setting::{Setting, values};
@@ -21,9 +21,9 @@ const SHAPES: [[usize; 3]; 7] = [
 
 /// A row for each shape.
 pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
-    let path = selected_kernel()?;
+    let path = bf16_path();
     // The portable path multiplies in f32.
-    let peak = if path == Kernel::Portable { "f32" } else { "bf16" };
+    let peak = if path == Bf16Path::Portable { "f32" } else { "bf16" };
     let mut rows = Vec::new();
     for shape in SHAPES.into_iter().filter(|_| setting.wants("gemm_bf16")) {
         let [m, k, n] = shape;
@@ -44,7 +44,7 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
             },
         ])?;
         let work = 2.0 * (m * k * n) as f64;
-        rows.push(Row::new(setting, "gemm_bf16", path, ["bf16", peak], &shape, work, [seconds[0], seconds[1]]));
+        rows.push(Row::new(setting, "gemm_bf16", path.name(), ["bf16", peak], &shape, work, [seconds[0], seconds[1]]));
     }
     Ok(rows)
 }

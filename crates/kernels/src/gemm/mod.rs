@@ -21,6 +21,6 @@ mod tests;
 pub(crate) use grid::Output;
 pub use layout::Layout;
 pub(crate) use product::kernel;
-pub use product::{PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16};
+pub use product::{PackedBf16, bf16_path, gemm_bf16, gemm_bf16_packed, pack_bf16};
 pub(crate) use row_tiles::RowTiles;
-pub use select::{Kernel, KernelError, selected_kernel};
+pub use select::{Bf16Path, Kernel, KernelError, selected_kernel};

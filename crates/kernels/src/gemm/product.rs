@@ -7,7 +7,8 @@ use super::avx512;
 use super::grid::Output;
 use super::layout::Layout;
 use super::portable;
-use super::select::{Kernel, selected_kernel};
+use super::select::{Bf16Path, Kernel, selected_kernel};
+use crate::detect::CpuFeatures;
 
 /// A right factor `[K, N]`, rounded to bf16 and packed once for many products: the weights of a frozen layer.
 #[derive(Clone, Debug)]
@@ -71,33 +72,38 @@ pub(super) fn product_with(kernel: Kernel, a: &[f32], a_layout: Layout, b: &[f32
     b_layout.check(b.len(), "b");
     check(a, a_layout, b_layout.rows, b_layout.cols, out);
     let output = Output::new(out, a_layout.rows, b_layout.cols);
-    match kernel {
+    match kernel.bf16(CpuFeatures::detect_once()) {
         #[cfg(target_arch = "x86_64")]
-        Kernel::Amx => amx::product::<amx::Bf16, amx::Instructions>(a, a_layout, b, b_layout, out),
+        Bf16Path::Amx => amx::product::<amx::Bf16, amx::Instructions>(a, a_layout, b, b_layout, out),
         #[cfg(test)]
-        Kernel::AmxEmulation => amx::product::<amx::Bf16, amx::Emulation>(a, a_layout, b, b_layout, out),
+        Bf16Path::AmxEmulation => amx::product::<amx::Bf16, amx::Emulation>(a, a_layout, b, b_layout, out),
         #[cfg(target_arch = "x86_64")]
-        Kernel::Avx512 => avx512::product(a, a_layout, b, b_layout, output),
+        Bf16Path::Avx512 => avx512::product(a, a_layout, b, b_layout, output),
         #[cfg(not(target_arch = "x86_64"))]
-        Kernel::Amx | Kernel::Avx512 => portable::product(a, a_layout, b, b_layout, output),
-        Kernel::Portable => portable::product(a, a_layout, b, b_layout, output),
+        Bf16Path::Amx | Bf16Path::Avx512 => portable::product(a, a_layout, b, b_layout, output),
+        Bf16Path::Portable => portable::product(a, a_layout, b, b_layout, output),
     }
 }
 
 pub(super) fn pack_with(kernel: Kernel, b: &[f32], b_layout: Layout) -> PackedBf16 {
     b_layout.check(b.len(), "b");
-    let panels = match kernel {
+    let panels = match kernel.bf16(CpuFeatures::detect_once()) {
         #[cfg(target_arch = "x86_64")]
-        Kernel::Amx => Panels::Amx(amx::Panels::pack(b, b_layout)),
+        Bf16Path::Amx => Panels::Amx(amx::Panels::pack(b, b_layout)),
         #[cfg(test)]
-        Kernel::AmxEmulation => Panels::AmxEmulation(amx::Panels::pack(b, b_layout)),
+        Bf16Path::AmxEmulation => Panels::AmxEmulation(amx::Panels::pack(b, b_layout)),
         #[cfg(target_arch = "x86_64")]
-        Kernel::Avx512 => Panels::Avx512(avx512::Panels::pack(b, b_layout)),
+        Bf16Path::Avx512 => Panels::Avx512(avx512::Panels::pack(b, b_layout)),
         #[cfg(not(target_arch = "x86_64"))]
-        Kernel::Amx | Kernel::Avx512 => Panels::Portable(portable::Panels::pack(b, b_layout)),
-        Kernel::Portable => Panels::Portable(portable::Panels::pack(b, b_layout)),
+        Bf16Path::Amx | Bf16Path::Avx512 => Panels::Portable(portable::Panels::pack(b, b_layout)),
+        Bf16Path::Portable => Panels::Portable(portable::Panels::pack(b, b_layout)),
     };
     PackedBf16 { rows: b_layout.rows, cols: b_layout.cols, panels }
+}
+
+/// The bf16 path of this process.
+pub fn bf16_path() -> Bf16Path {
+    kernel().bf16(CpuFeatures::detect_once())
 }
 
 /// The kernel of this process; [`selected_kernel`] says beforehand whether there is one.

@@ -15,6 +15,9 @@ fn kernels() -> Vec<Kernel> {
     if cpu.avx512_bf16 && cpu.avx512bw {
         kernels.push(Kernel::Avx512);
     }
+    if cpu.avx2 && cpu.fma {
+        kernels.push(Kernel::Avx2);
+    }
     if cpu.runs_amx() {
         kernels.push(Kernel::Amx);
     }

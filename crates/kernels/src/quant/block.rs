@@ -29,7 +29,7 @@ impl Int8Path {
         let avx2 = cpu.avx2 && cpu.fma;
         match kernel {
             Kernel::Portable => Self::Portable,
-            Kernel::Avx512 if cpu.avx512f && cpu.avx512bw && cpu.avx512vnni => Self::Avx512Vnni,
+            Kernel::Amx | Kernel::Avx512 if cpu.avx512f && cpu.avx512bw && cpu.avx512vnni => Self::Avx512Vnni,
             _ if avx2 && cpu.avxvnni => Self::AvxVnni,
             _ if avx2 => Self::Avx2,
             _ => Self::Portable,

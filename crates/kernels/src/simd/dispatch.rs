@@ -75,7 +75,9 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
-    match (avx2, avx512) {
+    // Who asks for the kernels of 256 bits wants no wider vectors in the others.
+    let narrow = std::env::var("LLDM_KERNEL").is_ok_and(|wish| wish == "avx2");
+    match (avx2, avx512 && !narrow) {
         (true, true) => Level::Avx512,
         (true, false) => Level::Avx2,
         _ => Level::Portable,
