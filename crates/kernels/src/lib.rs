@@ -16,6 +16,7 @@ pub mod norm;
 pub mod peak;
 pub mod rope;
 mod simd;
+#[cfg(target_arch = "x86_64")]
 mod tile_permission;
 mod tile_product;
 
