@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::tile_permission::tiles_permitted;
-
 /// The features of this CPU that kernels can use, its name and its cores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuFeatures {
@@ -40,7 +38,7 @@ pub struct CpuFeatures {
 }
 
 impl CpuFeatures {
-    /// Asks the CPU and the system.
+    /// Asks the CPU and the system; where there are tile registers, requests them for this process.
     pub fn detect() -> Self {
         let mut found = Self {
             brand: brand(),
@@ -96,7 +94,7 @@ impl CpuFeatures {
             self.amx_bf16 = edx >> 22 & 1 == 1;
             self.amx_tile = edx >> 24 & 1 == 1;
             self.amx_int8 = edx >> 25 & 1 == 1;
-            self.amx_permitted = self.amx_tile && tiles_permitted();
+            self.amx_permitted = self.amx_tile && crate::tile_permission::tiles_permitted();
         }
     }
 

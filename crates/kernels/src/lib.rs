@@ -24,6 +24,7 @@ pub mod rope;
 mod simd;
 pub mod split_heads;
 pub mod table;
+#[cfg(target_arch = "x86_64")]
 mod tile_permission;
 mod tile_product;
 pub mod vector;

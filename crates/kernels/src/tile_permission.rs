@@ -4,7 +4,13 @@
 //! kernel): `arch_prctl(ARCH_REQ_XCOMP_PERM, 18)`, for all threads of the process at once. It refuses where a thread has an
 //! alternate signal stack that is too small for the state. Other systems are not asked: there the answer is no.
 
+use std::arch::x86_64::{__cpuid, _xgetbv};
 use std::sync::OnceLock;
+
+/// Bit of the tile configuration in the state components of XSAVE.
+const CONFIGURATION: u64 = 17;
+/// Bit of the tile data.
+const DATA: u64 = 18;
 
 /// Asks once per process, and remembers.
 pub(crate) fn tiles_permitted() -> bool {
@@ -12,39 +18,24 @@ pub(crate) fn tiles_permitted() -> bool {
     *PERMITTED.get_or_init(|| enabled_by_system() && granted())
 }
 
-/// Bit of the tile configuration in the state components of XSAVE.
-#[cfg(target_arch = "x86_64")]
-const CONFIGURATION: u64 = 17;
-/// Bit of the tile data.
-#[cfg(target_arch = "x86_64")]
-const DATA: u64 = 18;
-
 /// Whether the system saves both parts of the tile state when it switches threads.
-#[cfg(target_arch = "x86_64")]
 fn enabled_by_system() -> bool {
-    use std::arch::x86_64::{__cpuid, _xgetbv};
-
-    /// # Safety
-    /// The CPU must have XSAVE, enabled by the system.
-    #[target_feature(enable = "xsave")]
-    unsafe fn state_components() -> u64 {
-        // SAFETY: the caller's promise.
-        unsafe { _xgetbv(0) }
-    }
-
     let system_uses_xsave = __cpuid(1).ecx >> 27 & 1 == 1;
     let tiles = 1 << CONFIGURATION | 1 << DATA;
     // SAFETY: the bit that was just read says so.
     system_uses_xsave && unsafe { state_components() } & tiles == tiles
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn enabled_by_system() -> bool {
-    false
+/// # Safety
+/// The CPU must have XSAVE, enabled by the system.
+#[target_feature(enable = "xsave")]
+unsafe fn state_components() -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { _xgetbv(0) }
 }
 
 /// The request itself.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(target_os = "linux")]
 fn granted() -> bool {
     const ARCH_PRCTL: u64 = 158;
     const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
@@ -64,7 +55,7 @@ fn granted() -> bool {
     answer == 0
 }
 
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[cfg(not(target_os = "linux"))]
 fn granted() -> bool {
     false
 }

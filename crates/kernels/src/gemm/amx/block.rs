@@ -40,6 +40,8 @@ pub(super) struct Block<'a, T> {
 }
 
 impl Ahead {
+    pub(super) const NOTHING: Self = Self { steps: 0, first: 0, count: 0 };
+
     /// The share of block `i` of `of` blocks that use the same tiles.
     pub(super) fn share(steps: usize, i: usize, of: usize) -> Self {
         let at = |i: usize| 2 * SIDE * i / of;

@@ -129,3 +129,118 @@ impl ConfigurationMemory {
 }
 
 const _: () = assert!(size_of::<ConfigurationMemory>() == 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::noise;
+    use crate::gemm::amx::tests::{bytes, layouts, random, run, size, whole_product};
+    use crate::gemm::amx::{Bf16, Emulation, Int8};
+
+    /// Runs `f`, or says that it did not.
+    fn on_units(name: &str, f: impl FnOnce()) {
+        if Instructions::available() {
+            f();
+        } else {
+            println!("{name}: skipped, AMX cannot be used here");
+        }
+    }
+
+    fn tile(mut value: impl FnMut() -> u32) -> Tile {
+        Tile(std::array::from_fn(|_| std::array::from_fn(|_| value())))
+    }
+
+    /// What an instruction does to registers of these shapes, for all that tests can see.
+    fn registers<T: Tiles>(shapes: &[Shape; 8], sums: [Tile; 4], left: [Tile; 2], right: [Tile; 2]) -> Vec<Tile> {
+        let mut tiles = T::start();
+        tiles.configure(shapes);
+        tiles.load::<0>(&sums[0]);
+        tiles.load::<1>(&sums[1]);
+        tiles.load::<2>(&sums[2]);
+        tiles.load::<3>(&sums[3]);
+        tiles.load::<4>(&left[0]);
+        tiles.load::<5>(&left[1]);
+        tiles.load::<6>(&right[0]);
+        tiles.load::<7>(&right[1]);
+        let mut found = Vec::new();
+        let mut see = |tiles: &T| {
+            let stores = [T::store::<0>, T::store::<1>, T::store::<2>, T::store::<3>, T::store::<4>, T::store::<7>];
+            for store in stores {
+                let mut seen = Tile([[0xdead_beef; 16]; 16]);
+                // SAFETY: a tile in memory holds the most rows that a register can have.
+                unsafe { store(tiles, seen.bytes(), Tile::STRIDE) };
+                found.push(seen);
+            }
+        };
+        see(&tiles);
+        tiles.dot_bf16::<0, 4, 6>();
+        tiles.dot_bf16::<1, 5, 7>();
+        tiles.dot_i8::<2, 4, 6>();
+        tiles.dot_i8::<3, 5, 7>();
+        see(&tiles);
+        tiles.zero::<1>();
+        tiles.dot_bf16::<1, 4, 6>();
+        see(&tiles);
+        tiles.configure(shapes);
+        see(&tiles);
+        found
+    }
+
+    /// The shapes of three kinds of tile for m rows, k groups and n columns.
+    fn shapes([m, k, n]: [u8; 3]) -> [Shape; 8] {
+        let (sums, left, right) =
+            (Shape { rows: m, bytes: 4 * n }, Shape { rows: m, bytes: 4 * k }, Shape { rows: k, bytes: 4 * n });
+        [sums, sums, sums, sums, left, left, right, right]
+    }
+
+    /// The bits, all NaN alike.
+    fn comparable(found: &[Tile]) -> Vec<u32> {
+        let nan = |bits: u32| if f32::from_bits(bits).is_nan() { 0x7fc0_0000 } else { bits };
+        found.iter().flat_map(|tile| tile.0.as_flattened()).map(|bits| nan(*bits)).collect()
+    }
+
+    /// Every kind of bits: any at all, and values near one another, near the smallest normal number and among small integers.
+    #[test]
+    fn instructions_do_what_the_emulation_does() {
+        on_units("instructions_do_what_the_emulation_does", || {
+            let mut next = random(5);
+            for case in 0..3000u64 {
+                let sizes = if case % 3 == 0 { [16; 3] } else { std::array::from_fn(|_| 1 + (next() % 16) as u8) };
+                let exponents = [0, 1, 62, 127][(case / 8 % 4) as usize];
+                let mut word = || match case % 8 {
+                    0 => next() as u32,
+                    1 => (next() % 7) as u32 * 0x0100_0001,
+                    _ => {
+                        let half = |bits: u64| (bits & 0x807f) as u32 | ((exponents + (bits >> 20) as u32 % 3) << 7);
+                        half(next()) | half(next()) << 16
+                    }
+                };
+                let (left, right) = ([tile(&mut word), tile(&mut word)], [tile(&mut word), tile(&mut word)]);
+                let sums = [tile(&mut word), tile(&mut word), tile(&mut word), tile(&mut word)];
+                let shapes = shapes(sizes);
+                let emulated = registers::<Emulation>(&shapes, sums, left, right);
+                let found = registers::<Instructions>(&shapes, sums, left, right);
+                assert_eq!(comparable(&found), comparable(&emulated), "case {case}, shapes {shapes:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn products_by_instructions_are_those_of_the_emulation() {
+        on_units("products_by_instructions_are_those_of_the_emulation", || {
+            for [m, n, k] in [[1, 1, 1], [17, 33, 40], [100, 100, 100], [50, 40, 900], [270, 33, 3300], [256, 512, 256]]
+            {
+                for (la, lb) in layouts(m, k).into_iter().zip(layouts(k, n).into_iter().rev()) {
+                    let (a, b) = (noise(1, size(&la)).f32, noise(2, size(&lb)).f32);
+                    let found = run::<Bf16, Instructions>(&a, la, &b, lb, f32::NAN);
+                    assert!(found == run::<Bf16, Emulation>(&a, la, &b, lb, f32::NAN), "{la:?} {lb:?}");
+                    let (a, b) = (bytes(1, size(&la)), bytes(2, size(&lb)));
+                    assert!(
+                        run::<Int8, Instructions>(&a, la, &b, lb, 0) == whole_product(&a, la, &b, lb),
+                        "{la:?} {lb:?}"
+                    );
+                }
+            }
+        });
+    }
+}

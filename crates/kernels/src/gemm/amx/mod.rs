@@ -5,11 +5,11 @@
 //! code is written against [`Tiles`]: [`Instructions`] is the unit itself, and in tests `Emulation` is the same semantics in plain
 //! Rust, on which packing, blocking and edges are tested on every machine.
 //!
-//! **Not run on real units:** no CPU with AMX was at hand when this was written. So `instructions.rs`, the request in
-//! `tile_permission.rs` and the tile loops of `peak.rs` have never run on one, and no rate is known; the sizes in `plan.rs` follow
-//! from the published sizes and rates of Sapphire Rapids alone. On such a CPU, `cargo test --release -p lldm-kernels amx` compares
-//! the instructions with the emulation bit by bit (elsewhere those tests say that they were skipped), and `lldm bench kernels`
-//! measures.
+//! **Not run on real units:** no CPU with AMX was at hand when this was written. `instructions.rs`, the request in
+//! `tile_permission.rs` and the tile loops of `peak.rs` have run on a simulated Sapphire Rapids under Linux alone (Bochs, with
+//! corrections where it parted from the manual), where the tests passed; no rate is known, and the sizes in `plan.rs` follow from
+//! the published sizes and rates of that CPU. On one with AMX, `cargo test --release -p lldm-kernels amx` compares the instructions
+//! with the emulation bit by bit (elsewhere those tests say that they were skipped), and `lldm bench kernels` measures.
 
 mod block;
 #[cfg(test)]
@@ -28,6 +28,9 @@ mod tile;
 pub(crate) use emulation::Emulation;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use instructions::Instructions;
-pub(crate) use numbers::{Bf16, Int8, Numbers};
+pub(crate) use numbers::Bf16;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use numbers::{Int8, Numbers};
 pub(crate) use product::{Panels, product, product_packed};
+#[cfg(target_arch = "x86_64")]
 pub(crate) use tile::{Shape, Tile, Tiles};

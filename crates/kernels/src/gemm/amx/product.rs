@@ -133,7 +133,11 @@ impl<N: Numbers, T: Tiles> Task<'_, N, T> {
             let right = self.right.part(column, piece.clone());
             for (i, (row, waiting)) in rows.clone().zip(waiting.iter_mut()).enumerate() {
                 let from = (piece.start > 0).then_some(&*waiting);
-                let ahead = Ahead::share(piece.len().min(PIECE), i, rows.len());
+                let ahead = match rows.start == self.rows.start {
+                    true => Ahead::share(piece.len().min(PIECE), i, rows.len()),
+                    // The strips before this one have fetched it all.
+                    false => Ahead::NOTHING,
+                };
                 block.add::<N>(from, self.left.part(row, piece.clone()), right, ahead);
                 if piece.end < self.left.steps() {
                     block.keep(waiting);

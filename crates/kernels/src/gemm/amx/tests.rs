@@ -1,28 +1,18 @@
-//! The products on emulated tiles, and the instructions against the emulation where the CPU has them.
+//! The products on emulated tiles.
 
 use std::fmt::Debug;
 
 use proptest::prelude::*;
 
+use super::Emulation;
 use super::numbers::{Bf16, Int8, Numbers};
 use super::product::{Panels, product, product_packed};
-use super::tile::{SIDE, Shape, Tile, Tiles};
-use super::*;
+use super::tile::Tiles;
 use crate::check::{noise, on_threads};
 use crate::gemm::layout::Layout;
 
-/// Runs `f`, or says that it did not.
-fn on_units(name: &str, f: impl FnOnce()) {
-    #[cfg(target_arch = "x86_64")]
-    if Instructions::available() {
-        return f();
-    }
-    println!("{name}: skipped, AMX cannot be used here");
-    drop(f);
-}
-
 /// 64-bit values that look random.
-fn random(seed: u64) -> impl FnMut() -> u64 {
+pub(super) fn random(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     move || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -31,17 +21,13 @@ fn random(seed: u64) -> impl FnMut() -> u64 {
     }
 }
 
-fn tile(mut value: impl FnMut() -> u32) -> Tile {
-    Tile(std::array::from_fn(|_| std::array::from_fn(|_| value())))
-}
-
-fn bytes(seed: u64, len: usize) -> Vec<i8> {
+pub(super) fn bytes(seed: u64, len: usize) -> Vec<i8> {
     let mut next = random(seed);
     (0..len).map(|_| (next() >> 40) as i8).collect()
 }
 
 /// Row major, transposed, and with gaps both ways.
-fn layouts(rows: usize, cols: usize) -> [Layout; 4] {
+pub(super) fn layouts(rows: usize, cols: usize) -> [Layout; 4] {
     [
         Layout::row_major(rows, cols),
         Layout::row_major(cols, rows).transposed(),
@@ -50,18 +36,24 @@ fn layouts(rows: usize, cols: usize) -> [Layout; 4] {
     ]
 }
 
-fn size(layout: &Layout) -> usize {
+pub(super) fn size(layout: &Layout) -> usize {
     layout.rows * layout.row_stride + layout.cols * layout.col_stride
 }
 
-fn whole_product(a: &[i8], la: Layout, b: &[i8], lb: Layout) -> Vec<i32> {
+pub(super) fn whole_product(a: &[i8], la: Layout, b: &[i8], lb: Layout) -> Vec<i32> {
     let at = |x: &[i8], l: &Layout, i: usize, j: usize| i32::from(x[i * l.row_stride + j * l.col_stride]);
     let cells = (0..la.rows).flat_map(|i| (0..lb.cols).map(move |j| (i, j)));
     cells.map(|(i, j)| (0..la.cols).map(|p| at(a, &la, i, p) * at(b, &lb, p, j)).sum()).collect()
 }
 
 /// The product, which must have the same bits with its right factor packed before.
-fn run<N: Numbers, T: Tiles>(a: &[N::Input], la: Layout, b: &[N::Input], lb: Layout, fill: N::Sum) -> Vec<N::Sum>
+pub(super) fn run<N: Numbers, T: Tiles>(
+    a: &[N::Input],
+    la: Layout,
+    b: &[N::Input],
+    lb: Layout,
+    fill: N::Sum,
+) -> Vec<N::Sum>
 where
     N::Sum: PartialEq + Debug,
 {
@@ -135,96 +127,4 @@ fn long_sums_are_one_chain_in_the_order_of_k() {
         let (a, b) = (bytes(1, m * k), bytes(2, k * n));
         assert!(super::tests::run::<Int8, Emulation>(&a, la, &b, lb, 0) == whole_product(&a, la, &b, lb));
     }
-}
-
-/// What an instruction does to registers of these shapes, for all that tests can see.
-fn registers<T: Tiles>(shapes: &[Shape; 8], sums: [Tile; 4], left: [Tile; 2], right: [Tile; 2]) -> Vec<Tile> {
-    let mut tiles = T::start();
-    tiles.configure(shapes);
-    tiles.load::<0>(&sums[0]);
-    tiles.load::<1>(&sums[1]);
-    tiles.load::<2>(&sums[2]);
-    tiles.load::<3>(&sums[3]);
-    tiles.load::<4>(&left[0]);
-    tiles.load::<5>(&left[1]);
-    tiles.load::<6>(&right[0]);
-    tiles.load::<7>(&right[1]);
-    let mut found = Vec::new();
-    let mut see = |tiles: &T| {
-        let stores = [T::store::<0>, T::store::<1>, T::store::<2>, T::store::<3>, T::store::<4>, T::store::<7>];
-        for store in stores {
-            let mut seen = Tile([[0xdead_beef; SIDE]; SIDE]);
-            // SAFETY: a tile in memory holds the most rows that a register can have.
-            unsafe { store(tiles, seen.bytes(), Tile::STRIDE) };
-            found.push(seen);
-        }
-    };
-    see(&tiles);
-    tiles.dot_bf16::<0, 4, 6>();
-    tiles.dot_bf16::<1, 5, 7>();
-    tiles.dot_i8::<2, 4, 6>();
-    tiles.dot_i8::<3, 5, 7>();
-    see(&tiles);
-    tiles.zero::<1>();
-    tiles.dot_bf16::<1, 4, 6>();
-    see(&tiles);
-    tiles.configure(shapes);
-    see(&tiles);
-    found
-}
-
-/// The shapes of three kinds of tile for m rows, k groups and n columns.
-fn shapes([m, k, n]: [u8; 3]) -> [Shape; 8] {
-    let (sums, left, right) =
-        (Shape { rows: m, bytes: 4 * n }, Shape { rows: m, bytes: 4 * k }, Shape { rows: k, bytes: 4 * n });
-    [sums, sums, sums, sums, left, left, right, right]
-}
-
-/// The bits, all NaN alike.
-fn comparable(found: &[Tile]) -> Vec<u32> {
-    let nan = |bits: u32| if f32::from_bits(bits).is_nan() { 0x7fc0_0000 } else { bits };
-    found.iter().flat_map(|tile| tile.0.as_flattened()).map(|bits| nan(*bits)).collect()
-}
-
-/// Every kind of bits: any at all, and values near one another, near the smallest normal number and among small integers.
-#[test]
-#[cfg(target_arch = "x86_64")]
-fn instructions_do_what_the_emulation_does() {
-    on_units("instructions_do_what_the_emulation_does", || {
-        let mut next = random(5);
-        for case in 0..3000u64 {
-            let sizes = if case % 3 == 0 { [16; 3] } else { std::array::from_fn(|_| 1 + (next() % 16) as u8) };
-            let exponents = [0, 1, 62, 127][(case / 8 % 4) as usize];
-            let mut word = || match case % 8 {
-                0 => next() as u32,
-                1 => (next() % 7) as u32 * 0x0100_0001,
-                _ => {
-                    let half = |bits: u64| (bits & 0x807f) as u32 | ((exponents + (bits >> 20) as u32 % 3) << 7);
-                    half(next()) | half(next()) << 16
-                }
-            };
-            let (left, right) = ([tile(&mut word), tile(&mut word)], [tile(&mut word), tile(&mut word)]);
-            let sums = [tile(&mut word), tile(&mut word), tile(&mut word), tile(&mut word)];
-            let shapes = shapes(sizes);
-            let emulated = registers::<Emulation>(&shapes, sums, left, right);
-            let found = registers::<Instructions>(&shapes, sums, left, right);
-            assert_eq!(comparable(&found), comparable(&emulated), "case {case}, shapes {shapes:?}");
-        }
-    });
-}
-
-#[test]
-#[cfg(target_arch = "x86_64")]
-fn products_by_instructions_are_those_of_the_emulation() {
-    on_units("products_by_instructions_are_those_of_the_emulation", || {
-        for [m, n, k] in [[1, 1, 1], [17, 33, 40], [100, 100, 100], [50, 40, 900], [270, 33, 3300], [256, 512, 256]] {
-            for (la, lb) in layouts(m, k).into_iter().zip(layouts(k, n).into_iter().rev()) {
-                let (a, b) = (noise(1, size(&la)).f32, noise(2, size(&lb)).f32);
-                let found = run::<Bf16, Instructions>(&a, la, &b, lb, f32::NAN);
-                assert!(found == run::<Bf16, Emulation>(&a, la, &b, lb, f32::NAN), "{la:?} {lb:?}");
-                let (a, b) = (bytes(1, size(&la)), bytes(2, size(&lb)));
-                assert!(run::<Int8, Instructions>(&a, la, &b, lb, 0) == whole_product(&a, la, &b, lb), "{la:?} {lb:?}");
-            }
-        }
-    });
 }
