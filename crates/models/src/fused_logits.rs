@@ -1,8 +1,8 @@
 //! The answer of a network on the CPU: logits in host memory, reduced by the fused pass of `lldm-kernels`.
 //!
 //! It says what [`Logits`], the float64 reference, says: the same draws, the same tokens kept by top-k and top-p, numbers that
-//! agree to 1e-6. What is asked of single rows in float64 alone (bounds, draws with given uniforms), and rows in which no
-//! token is allowed or one has no bound, go to the reference itself.
+//! agree to 1e-6 and likelihoods that agree to 1e-12. What is asked of single rows in float64 alone (bounds, draws with given
+//! uniforms), and rows in which no token is allowed or one has no bound, go to the reference itself.
 
 use std::any::Any;
 use std::borrow::Cow;

@@ -7,6 +7,7 @@ mod classes;
 mod exp64;
 mod filter;
 mod lanes;
+mod likelihood;
 mod nucleus;
 mod race;
 mod soft_cap;
@@ -20,7 +21,8 @@ mod transform;
 mod walk;
 
 pub use classes::{ClassSummary, Classes, class_summaries};
+pub use likelihood::log_probabilities;
 pub use soft_cap::soft_cap_in_place;
 pub use stream::stream;
-pub use summary::{Request, Summary, log_probabilities, reduce};
+pub use summary::{Request, Summary, reduce};
 pub use transform::{Change, Ranked, Transform};

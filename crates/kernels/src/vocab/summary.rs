@@ -59,30 +59,6 @@ pub fn reduce(logits: &[f32], vocabulary: usize, requests: &[Request], transform
     for_each_row(vocabulary, requests, |request| summarise(&row(logits, vocabulary, request.row, transform), request))
 }
 
-/// ln p(token) of each (row, token) of the logits `[N, V]`, at temperature 1 and without top-k and top-p; NaN where no
-/// token is allowed, or one without bound. A row that is asked for several times in sequence is walked once.
-pub fn log_probabilities(
-    logits: &[f32],
-    vocabulary: usize,
-    targets: &[(usize, u32)],
-    transform: &Transform<'_>,
-) -> Vec<f64> {
-    transform.check();
-    check_rows(logits, vocabulary, targets.iter().map(|target| target.0));
-    assert!(targets.iter().all(|(_, token)| (*token as usize) < vocabulary), "vocab: a token is beyond V");
-    let plan = Plan { heat: Some(1.0), race: None, maxima: false };
-    let rows: Vec<&[(usize, u32)]> = targets.chunk_by(|a, b| a.0 == b.0).collect();
-    let answers = for_each_row(vocabulary, &rows, |targets| {
-        let row = row(logits, vocabulary, targets[0].0, transform);
-        let sums = walk(&row, &plan).sums;
-        let log_sum = sums.sum.ln();
-        let log_probability =
-            |token: u32| if sums.max.is_finite() { row.logit(token) - sums.max - log_sum } else { f64::NAN };
-        targets.iter().map(|(_, token)| log_probability(*token)).collect::<Vec<_>>()
-    });
-    answers.concat()
-}
-
 /// Values per parallel task, at least.
 const VALUES_PER_TASK: usize = 1 << 15;
 

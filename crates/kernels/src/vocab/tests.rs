@@ -335,7 +335,7 @@ fn log_probabilities_match_the_oracle() {
         let sum: f64 = tokens.iter().map(|token| (token.logit - tokens[0].logit).exp()).sum();
         let own = tokens.iter().find(|other| other.token == *token).map_or(f64::NEG_INFINITY, |token| token.logit);
         let expected = own - tokens[0].logit - sum.ln();
-        assert!(*found == expected || near(*found, expected), "{found} {expected}");
+        assert!(*found == expected || (found - expected).abs() < 1e-12 * expected.abs().max(1.0), "{found} {expected}");
     }
 }
 
@@ -353,11 +353,16 @@ fn a_row_has_the_same_bits_everywhere() {
         let request = |row: usize| Request { row, key: Some(row as u64), held: Some(0), top: 9 };
         let requests: Vec<_> = (0..rows).map(request).collect();
         let of: Vec<_> = (0..vocabulary).map(|token| (token % 5) as u16).collect();
+        let targets: Vec<_> = (0..rows).map(|row| (row, 0)).collect();
         let keys: Vec<_> = (0..rows as u64).collect();
         // As text, so that NaN is equal to itself.
         let run = || {
             let classes = class_summaries(&logits, vocabulary, &keys, Classes { of: &of, count: 5 }, &transform);
-            (format!("{:?}", reduce(&logits, vocabulary, &requests, &transform)), format!("{classes:?}"))
+            let likelihoods = log_probabilities(&logits, vocabulary, &targets, &transform);
+            (
+                format!("{:?}", reduce(&logits, vocabulary, &requests, &transform)),
+                format!("{classes:?} {likelihoods:?}"),
+            )
         };
         let all = at_each_level(run);
         assert_eq!(all, on_threads(1, run));
