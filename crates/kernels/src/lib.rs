@@ -23,13 +23,17 @@ mod simd;
 mod tile_product;
 
 pub use activation::{swiglu, swiglu_backward};
+pub use aligned::SharedBytes;
 pub use attention::{AttentionShape, VisibleKeys, all_keys, attention, attention_backward};
 pub use cross_entropy::CrossEntropy;
 pub use detect::CpuFeatures;
 pub use exp::{exp, exp_in_place};
 pub use gated::{Gate, gated};
-pub use gemm::{Kernel, KernelError, Layout, PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16, selected_kernel};
+pub use gemm::{
+    Bf16Packer, Kernel, KernelError, Layout, PackedBf16, PackedError, gemm_bf16, gemm_bf16_packed, pack_bf16,
+    selected_kernel,
+};
 pub use moe::{ExpertWeights, Experts, Routes};
 pub use norm::{rms_norm, rms_norm_backward};
-pub use quant::{Int8Path, PackedQuant, QuantError, QuantFormat, gemm_quant, int8_path};
+pub use quant::{Int8Path, PackedQuant, QuantError, QuantFormat, QuantPacker, gemm_quant, int8_path};
 pub use rope::{rope_in_place, rope_inverse_in_place, rope_tables};

@@ -30,6 +30,13 @@ pub fn selected_kernel() -> Result<Kernel, KernelError> {
     SELECTED.get_or_init(|| choose(std::env::var("LLDM_KERNEL").ok().as_deref(), &CpuFeatures::detect())).clone()
 }
 
+impl Kernel {
+    /// The kernel of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Avx512, Self::Portable].into_iter().find(|kernel| kernel.to_string() == name)
+    }
+}
+
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -74,6 +81,10 @@ mod tests {
         let zen4 = CpuFeatures { avx512f: true, avx512bw: true, avx512_bf16: true, ..plain.clone() };
         let rapids = CpuFeatures { amx_bf16: true, ..zen4.clone() };
         assert_eq!(choose(None, &plain), Ok(Kernel::Portable));
+        assert_eq!(
+            ["avx512", "portable", "fast"].map(Kernel::named),
+            [Some(Kernel::Avx512), Some(Kernel::Portable), None]
+        );
         assert_eq!(choose(None, &zen4), Ok(Kernel::Avx512));
         assert_eq!(choose(None, &rapids), Ok(Kernel::Portable));
         assert_eq!(choose(Some("avx512"), &rapids), Ok(Kernel::Avx512));

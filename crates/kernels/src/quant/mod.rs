@@ -13,6 +13,7 @@ mod product;
 #[cfg(test)]
 mod tests;
 
+pub use crate::aligned::SharedBytes;
 pub use block::Int8Path;
 pub use format::{QuantError, QuantFormat};
-pub use product::{PackedQuant, SharedBytes, gemm_grouped, gemm_quant, int8_path};
+pub use product::{PackedQuant, QuantPacker, gemm_grouped, gemm_quant, int8_path};

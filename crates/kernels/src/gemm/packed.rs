@@ -1,0 +1,209 @@
+//! Right factors that are packed once for many products: the weights of a frozen layer.
+//!
+//! Every kernel has an order of its own. All of them are panels of 32 columns, one behind the other, so that a factor can be packed
+//! some panels at a time, and all hold bf16, little end first:
+//!
+//! * avx512: `[N / 32][K / 2][32][2]`, two k of a column side by side, as `vdpbf16ps` reads them;
+//! * portable: `[N / 32][K][32]`.
+//!
+//! Absent columns, and the absent half of the last pair, are zeros.
+
+use std::fmt;
+use std::ops::Range;
+
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
+use super::layout::Layout;
+use super::portable;
+use super::product::kernel;
+use super::select::Kernel;
+use crate::aligned::{AlignedBytes, Bytes, LINE, SharedBytes};
+use crate::tile_product::PANEL;
+
+/// A right factor `[K, N]`, rounded to bf16 and packed for the products of one kernel. A clone shares its memory.
+#[derive(Clone)]
+pub struct PackedBf16 {
+    kernel: Kernel,
+    rows: usize,
+    cols: usize,
+    bytes: Bytes,
+}
+
+/// A right factor `[K, N]` that is packed some columns at a time, so that it need not be in memory as a whole.
+#[derive(Debug)]
+pub struct Bf16Packer {
+    kernel: Kernel,
+    rows: usize,
+    cols: usize,
+    bytes: AlignedBytes,
+    /// Columns packed so far.
+    filled: usize,
+}
+
+/// What is wrong with packed bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PackedError {
+    /// They are too many or too few.
+    Bytes {
+        /// The factor, K and N.
+        shape: [usize; 2],
+        /// Bytes that it takes; `None` where that is more than memory can hold.
+        expected: Option<usize>,
+        /// Bytes given.
+        found: usize,
+    },
+    /// They do not begin at a multiple of 64.
+    Alignment,
+}
+
+/// Packs a right factor `[K, N]` for [`super::gemm_bf16_packed`].
+pub fn pack_bf16(b: &[f32], b_layout: Layout) -> PackedBf16 {
+    pack_with(kernel(), b, b_layout)
+}
+
+pub(super) fn pack_with(kernel: Kernel, b: &[f32], b_layout: Layout) -> PackedBf16 {
+    let mut packer = Bf16Packer::with(kernel, [b_layout.rows, b_layout.cols]);
+    packer.add(b, b_layout);
+    packer.finish()
+}
+
+impl PackedBf16 {
+    /// A factor that was packed before: the bytes that [`PackedBf16::bytes`] gave, at `range` of `owner`, for the same kernel.
+    ///
+    /// # Errors
+    /// If the bytes are too many or too few, or do not begin at a multiple of 64.
+    pub fn from_packed(
+        kernel: Kernel,
+        [rows, cols]: [usize; 2],
+        owner: SharedBytes,
+        range: Range<usize>,
+    ) -> Result<Self, PackedError> {
+        let bytes = (*owner).as_ref().get(range.clone());
+        let found = bytes.map_or(0, <[u8]>::len);
+        let expected = panel_bytes(kernel, rows).and_then(|bytes| cols.div_ceil(PANEL).checked_mul(bytes));
+        if expected != Some(found) {
+            return Err(PackedError::Bytes { shape: [rows, cols], expected, found });
+        }
+        if bytes.is_some_and(|bytes| !bytes.as_ptr().addr().is_multiple_of(LINE)) {
+            return Err(PackedError::Alignment);
+        }
+        Ok(Self { kernel, rows, cols, bytes: Bytes::Shared(owner, range) })
+    }
+
+    /// The kernel that it is packed for.
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
+    /// K, the rows of the factor.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// N, the columns of the factor and of the result.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The packed bytes, for a file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// A column in f32, K values: of the weights `[N, K]` of a linear layer, packed as the factor `[K, N]`, this is a row, and the
+    /// embedding of a token where weights are tied. Any CPU can read what was packed for any kernel.
+    pub fn column(&self, column: usize, out: &mut [f32]) {
+        let Self { rows, cols, .. } = *self;
+        assert!(column < cols && out.len() == rows, "gemm: column {column} of {rows} x {cols} into {}", out.len());
+        let bytes = self.bytes();
+        // Where the value at k lies, in values.
+        let (start, pair, step) = match self.kernel {
+            Kernel::Avx512 => (column / PANEL * rows.div_ceil(2) * 2 * PANEL + 2 * (column % PANEL), 2, 2 * PANEL),
+            Kernel::Portable => (column / PANEL * rows * PANEL + column % PANEL, 1, PANEL),
+        };
+        for (at, out) in out.chunks_mut(pair).enumerate() {
+            for (half, out) in out.iter_mut().enumerate() {
+                let at = 2 * (start + at * step + half);
+                *out = f32::from_bits(u32::from(u16::from_le_bytes([bytes[at], bytes[at + 1]])) << 16);
+            }
+        }
+    }
+}
+
+impl Bf16Packer {
+    /// Begins a factor of `[K, N]` for the kernel of this process.
+    pub fn new(shape: [usize; 2]) -> Self {
+        Self::with(kernel(), shape)
+    }
+
+    pub(super) fn with(kernel: Kernel, [rows, cols]: [usize; 2]) -> Self {
+        // Elsewhere that name means the portable kernel.
+        let kernel = if cfg!(target_arch = "x86_64") { kernel } else { Kernel::Portable };
+        let bytes = panel_bytes(kernel, rows).and_then(|bytes| cols.div_ceil(PANEL).checked_mul(bytes));
+        assert!(bytes.is_some(), "gemm: no memory holds [{rows}, {cols}]");
+        Self { kernel, rows, cols, bytes: AlignedBytes::zeroed(bytes.unwrap_or(0)), filled: 0 }
+    }
+
+    /// Packs the next columns: b is `[K, n]`, n a multiple of 32 unless they are the last.
+    pub fn add(&mut self, b: &[f32], b_layout: Layout) {
+        b_layout.check(b.len(), "b");
+        let Layout { rows, cols, .. } = b_layout;
+        let end = self.filled + cols;
+        assert_eq!(rows, self.rows, "gemm: columns of {rows} values do not belong to [{}, {}]", self.rows, self.cols);
+        assert!(
+            self.filled.is_multiple_of(PANEL) && end <= self.cols,
+            "gemm: columns {}..{end} cannot follow in [{rows}, {}]",
+            self.filled,
+            self.cols
+        );
+        let per_panel = panel_bytes(self.kernel, rows).unwrap_or(0);
+        let to = &mut self.bytes[self.filled / PANEL * per_panel..end.div_ceil(PANEL) * per_panel];
+        match self.kernel {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512 => avx512::pack(b, &b_layout, to),
+            #[cfg(not(target_arch = "x86_64"))]
+            Kernel::Avx512 => {}
+            Kernel::Portable => portable::pack(b, &b_layout, to),
+        }
+        self.filled = end;
+    }
+
+    /// The whole factor.
+    pub fn finish(self) -> PackedBf16 {
+        let Self { kernel, rows, cols, bytes, filled } = self;
+        assert_eq!(filled, cols, "gemm: {filled} columns of [{rows}, {cols}] are packed");
+        PackedBf16 { kernel, rows, cols, bytes: bytes.into() }
+    }
+}
+
+/// Bytes of a panel of 32 columns of K values; `None` where memory cannot hold so many.
+fn panel_bytes(kernel: Kernel, k: usize) -> Option<usize> {
+    let values = match kernel {
+        Kernel::Avx512 => k.checked_next_multiple_of(2)?,
+        Kernel::Portable => k,
+    };
+    values.checked_mul(2 * PANEL)
+}
+
+impl fmt::Debug for PackedBf16 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PackedBf16({} [{}, {}])", self.kernel, self.rows, self.cols)
+    }
+}
+
+impl fmt::Display for PackedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes { shape: [rows, cols], expected, found } => {
+                write!(f, "a packed factor [{rows}, {cols}] takes ")?;
+                match expected {
+                    Some(expected) => write!(f, "{expected} bytes, but there are {found}"),
+                    None => write!(f, "more bytes than memory can hold, but there are {found}"),
+                }
+            }
+            Self::Alignment => f.write_str("a packed factor must begin at a multiple of 64 bytes"),
+        }
+    }
+}
+
+impl std::error::Error for PackedError {}
