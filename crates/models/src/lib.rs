@@ -3,6 +3,7 @@
 //! A family implements [`lldm_diffusion::Denoiser`]; [`load::load`] turns a name into one, with its tokenizer and the
 //! settings that its checkpoint asks for.
 
+pub mod convert;
 pub mod error;
 pub mod load;
 pub mod nn;
@@ -12,7 +13,7 @@ pub mod trunk;
 pub mod trunk_denoiser;
 
 pub use error::{Error, Result};
-pub use load::{LoadedModel, Tokenizer, load};
+pub use load::{LoadedModel, StorageUse, Tokenizer, load};
 pub use process::{Answers, NoiseConfig};
 pub use registry::Defaults;
 pub use trunk::{Attention, Trunk, TrunkConfig};

@@ -151,10 +151,9 @@ impl Trunk {
         visibility: Visibility,
         mut cache: Option<(&mut KvCache, bool)>,
     ) -> Result<Tensor> {
-        let device = &Device::Cpu;
         let rope =
             Rope::new(positions, self.config.hidden_size / self.config.num_attention_heads, self.config.rope_theta);
-        let mut x = self.embedding.forward(&Tensor::new(tokens, device)?)?;
+        let mut x = self.embedding.forward(tokens)?;
         if let Some(embedding) = &self.time {
             let times = times.unwrap_or(&[]);
             x = match times.len() {

@@ -80,7 +80,7 @@ impl PackedBf16 {
     ) -> Result<Self, PackedError> {
         let bytes = (*owner).as_ref().get(range.clone());
         let found = bytes.map_or(0, <[u8]>::len);
-        let expected = panel_bytes(kernel, rows).and_then(|bytes| cols.div_ceil(PANEL).checked_mul(bytes));
+        let expected = Self::packed_bytes(kernel, [rows, cols]);
         if expected != Some(found) {
             return Err(PackedError::Bytes { shape: [rows, cols], expected, found });
         }
@@ -88,6 +88,11 @@ impl PackedBf16 {
             return Err(PackedError::Alignment);
         }
         Ok(Self { kernel, rows, cols, bytes: Bytes::Shared(owner, range) })
+    }
+
+    /// The bytes that a packed factor `[K, N]` takes; `None` where memory cannot hold so many.
+    pub fn packed_bytes(kernel: Kernel, [rows, cols]: [usize; 2]) -> Option<usize> {
+        panel_bytes(kernel, rows).and_then(|bytes| cols.div_ceil(PANEL).checked_mul(bytes))
     }
 
     /// The kernel that it is packed for.
@@ -139,7 +144,7 @@ impl Bf16Packer {
     pub(super) fn with(kernel: Kernel, [rows, cols]: [usize; 2]) -> Self {
         // Elsewhere that name means the portable kernel.
         let kernel = if cfg!(target_arch = "x86_64") { kernel } else { Kernel::Portable };
-        let bytes = panel_bytes(kernel, rows).and_then(|bytes| cols.div_ceil(PANEL).checked_mul(bytes));
+        let bytes = PackedBf16::packed_bytes(kernel, [rows, cols]);
         assert!(bytes.is_some(), "gemm: no memory holds [{rows}, {cols}]");
         Self { kernel, rows, cols, bytes: AlignedBytes::zeroed(bytes.unwrap_or(0)), filled: 0 }
     }

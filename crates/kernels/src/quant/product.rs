@@ -57,24 +57,19 @@ impl PackedQuant {
         range: Range<usize>,
     ) -> Result<Self, QuantError> {
         let found = (*owner).as_ref().get(range.clone()).map_or(0, <[u8]>::len);
-        let expected = Self::packed_bytes(format, [outputs, inputs])?;
+        let expected = Self::packed_bytes(format, [outputs, inputs]);
         if expected != Some(found) {
+            format.check_columns(inputs)?;
             return Err(QuantError::Bytes { format, shape: [outputs, inputs], expected, found });
         }
         Ok(Self { format, outputs, inputs, bytes: Bytes::Shared(owner, range) })
     }
 
-    /// The bytes that a packed matrix takes; `None` where memory cannot hold so many.
-    fn packed_bytes(format: QuantFormat, [outputs, inputs]: [usize; 2]) -> Result<Option<usize>, QuantError> {
-        let Some(file) = format.matrix_bytes(outputs, inputs) else {
-            format.check([outputs, inputs], 0)?;
-            return Ok(None);
-        };
+    /// The bytes that a packed matrix takes; `None` where K is not whole blocks or memory cannot hold so many.
+    pub fn packed_bytes(format: QuantFormat, [outputs, inputs]: [usize; 2]) -> Option<usize> {
+        let file = format.matrix_bytes(outputs, inputs)?;
         // A panel of no more than twice the file's bytes and 32 rows: no overflow where the file itself has none to spare.
-        if file > usize::MAX / 64 {
-            return Ok(None);
-        }
-        Ok(Some(outputs.div_ceil(PANEL) * panel_bytes(format, inputs)))
+        (file <= usize::MAX / 64).then(|| outputs.div_ceil(PANEL) * panel_bytes(format, inputs))
     }
 
     /// The format.
@@ -140,7 +135,8 @@ impl QuantPacker {
     /// # Errors
     /// If K is not whole blocks, or memory cannot hold so many.
     pub fn new(format: QuantFormat, [outputs, inputs]: [usize; 2]) -> Result<Self, QuantError> {
-        let Some(len) = PackedQuant::packed_bytes(format, [outputs, inputs])? else {
+        let Some(len) = PackedQuant::packed_bytes(format, [outputs, inputs]) else {
+            format.check_columns(inputs)?;
             return Err(QuantError::Bytes { format, shape: [outputs, inputs], expected: None, found: 0 });
         };
         Ok(Self { format, outputs, inputs, bytes: AlignedBytes::zeroed(len), filled: 0 })

@@ -15,13 +15,12 @@ pub struct Embedding {
 impl Embedding {
     /// Reads `{name}.weight`, [V, D].
     pub fn new(weights: &mut dyn Weights, name: &str, vocabulary: usize, width: usize) -> Result<Self> {
-        let table = weights.get(&format!("{name}.weight"), &[vocabulary, width], Init::Normal(0.02))?;
-        Ok(Self { table: Linear::from_weight(table, weights.precision())? })
+        Ok(Self { table: Linear::new(weights, name, width, vocabulary, Init::Normal(0.02))? })
     }
 
-    /// The vectors of N tokens: `[N]` to `[N, D]`.
-    pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
-        Ok(self.table.weight().index_select(tokens, 0)?)
+    /// The vectors of N tokens: `[N, D]`.
+    pub fn forward(&self, tokens: &[u32]) -> Result<Tensor> {
+        self.table.rows(tokens)
     }
 
     /// The logits of N hidden vectors over the V tokens: [N, D] to [N, V].

@@ -10,6 +10,7 @@ mod mlp;
 mod norm;
 mod rope;
 mod slices;
+mod storage;
 mod weights;
 
 pub use attention::{Visibility, attend};
@@ -21,4 +22,6 @@ pub use linear::Linear;
 pub use mlp::SwiGlu;
 pub use norm::RmsNorm;
 pub use rope::Rope;
+pub use storage::StorageKind;
+pub(crate) use weights::none_left;
 pub use weights::{Init, Loaded, Precision, Weights};
