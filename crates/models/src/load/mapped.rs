@@ -17,6 +17,10 @@ use memmap2::{Advice, UncheckedAdvice};
 #[derive(Debug)]
 pub(crate) struct MappedFile(Mmap);
 
+/// Linux maps the pages around one that is read, up to so many bytes: those before a range come back when its first page is read.
+#[cfg(unix)]
+const NEIGHBOURS: usize = 1 << 16;
+
 impl MappedFile {
     pub(super) fn open(path: &Path) -> std::io::Result<Self> {
         let file = File::open(path)?;
@@ -24,13 +28,14 @@ impl MappedFile {
         Ok(Self(unsafe { Mmap::map(&file)? }))
     }
 
-    /// Says that these bytes will not be read again soon: their memory goes to who needs it.
+    /// Says that these bytes, and a few before them, will not be read again soon: their memory goes to who needs it.
     pub(super) fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
         if !range.is_empty() {
+            let start = range.start.saturating_sub(NEIGHBOURS);
             // SAFETY: the map is shared and read only, so that a released page that is read again holds the file's bytes as before.
             // That advice is not taken changes nothing but the memory in use.
-            let _ = unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+            let _ = unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, start, range.end - start) };
         }
         #[cfg(not(unix))]
         let _ = range;
