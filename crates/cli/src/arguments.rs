@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, completions, data, doctor, eval, man, methods, recipes, run, samplers, score, show, trace, train,
+    bench, completions, convert, data, doctor, eval, man, methods, recipes, run, samplers, score, show, trace, train,
 };
 
 /// Run, train and measure large language diffusion models: text that is denoised, a whole block at once.
@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Eval(eval::EvalArgs),
     /// Measure what few steps buy in speed and cost in quality, beside another model
     Bench(bench::BenchArgs),
+    /// Quantise a model, or pack it for the kernels of this CPU
+    Convert(convert::ConvertArgs),
     /// Describe a model and its settings
     Show(show::ShowArgs),
     /// List the samplers with their parameters

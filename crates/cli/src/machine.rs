@@ -35,6 +35,13 @@ pub(crate) fn threads(cpu: &CpuFeatures) -> usize {
     set.unwrap_or(cpu.logical_cores)
 }
 
+/// The most memory that this process had at any time, in bytes, pages of mapped files among it; `None` where the system does not tell.
+pub(crate) fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
 /// Today in UTC, as 2026-01-31.
 pub(crate) fn today() -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -63,6 +70,15 @@ fn date(days: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_is_told() {
+        let before = peak_memory_bytes().expect("Linux tells");
+        let taken = vec![1u8; 64 << 20];
+        let after = peak_memory_bytes().expect("Linux tells");
+        assert!(before > 1 << 20 && after > taken.len() as u64 && after >= before, "{before} {after}");
+    }
 
     #[test]
     fn days_become_dates() {

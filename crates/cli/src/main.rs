@@ -53,6 +53,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Score(args) => commands::score::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Convert(args) => commands::convert::run(&args),
         Command::Show(args) => commands::show::run(&args),
         Command::Samplers(args) => commands::samplers::run(&args),
         Command::Noises(args) => commands::noises::run(&args),

@@ -32,6 +32,7 @@ pub mod vocab;
 
 pub use activation::{swiglu, swiglu_backward, swiglu_joined, swiglu_joined_backward};
 pub use adamw::AdamWStep;
+pub use aligned::SharedBytes;
 pub use attention::{AttentionShape, KeyValues, VisibleKeys, all_keys, attention, attention_backward};
 pub use cross_entropy::{CrossEntropy, cross_entropy_in_place};
 pub use detect::CpuFeatures;
@@ -39,12 +40,12 @@ pub use exp::{exp, exp_in_place};
 pub use gated::{Gate, gated};
 pub use gelu::{Gelu, gelu, gelu_backward};
 pub use gemm::{
-    Bf16Path, Kernel, KernelError, Layout, PackedBf16, bf16_path, gemm_bf16, gemm_bf16_packed, pack_bf16,
-    selected_kernel,
+    Bf16Packer, Bf16Path, Kernel, KernelError, Layout, PackedBf16, PackedError, bf16_path, gemm_bf16, gemm_bf16_packed,
+    pack_bf16, selected_kernel,
 };
 pub use moe::{ExpertWeights, Experts, Routes};
 pub use norm::{add_rms_norm, rms_norm, rms_norm_backward, rms_norm_backward_add};
-pub use quant::{Int8Path, PackedQuant, QuantError, QuantFormat, gemm_quant, int8_path};
+pub use quant::{Int8Path, PackedQuant, QuantError, QuantFormat, QuantPacker, gemm_quant, int8_path};
 pub use rope::{rope_in_place, rope_inverse_in_place, rope_tables};
 pub use split_heads::{Rotation, SplitHeads};
 pub use table::{gather_add_rows, gather_rows, scatter_add_rows};

@@ -3,6 +3,7 @@
 //! A family implements [`lldm_diffusion::Denoiser`]; [`load::load`] turns a name into one, with its tokenizer and the
 //! settings that its checkpoint asks for.
 
+pub mod convert;
 pub mod error;
 pub mod fused_logits;
 pub mod load;
@@ -14,7 +15,7 @@ pub mod trunk_denoiser;
 
 pub use error::{Error, Result};
 pub use fused_logits::FusedLogits;
-pub use load::{LoadedModel, Tokenizer, load};
+pub use load::{LoadedModel, StorageUse, Tokenizer, load};
 pub use process::{Answers, NoiseConfig};
 pub use registry::Defaults;
 pub use trunk::{Attention, Trunk, TrunkConfig};

@@ -145,7 +145,7 @@ fn the_projection_is_the_logits_and_their_cross_entropy() {
             cross_entropy(&logits, spec.clone()).unwrap()
         };
         assert_eq!(loss().to_scalar::<f32>().unwrap(), composed().to_scalar::<f32>().unwrap());
-        let frozen = Linear::from_weight(network.head.weight().detach(), precision).unwrap();
+        let frozen = Linear::from_weight(network.head.weight().unwrap().detach(), precision).unwrap();
         let unasked = frozen.cross_entropy(&hidden.as_detached_tensor(), rows.clone(), spec.clone()).unwrap();
         assert_eq!(loss().to_scalar::<f32>().unwrap(), unasked.to_scalar::<f32>().unwrap());
         let (found, expected) = (backward(&(loss() * 4.0).unwrap()).unwrap(), (composed() * 4.0).unwrap().backward());

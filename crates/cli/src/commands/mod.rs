@@ -4,6 +4,7 @@ pub(crate) mod bench;
 mod bench_kernels;
 mod bench_report;
 pub(crate) mod completions;
+pub(crate) mod convert;
 pub(crate) mod data;
 pub(crate) mod doctor;
 pub(crate) mod eval;

@@ -1,14 +1,17 @@
 //! `lldm show`: what a model is, and with `--resolved` every setting with the place that decided it.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
 use lldm::{Origin, Pipeline};
+use lldm_models::StorageUse;
 use lldm_models::load::{CONFIG, GENERATION_CONFIG, TOKENIZER, WEIGHTS};
 use serde_json::{Map, Value, json};
 
 use crate::config;
+use crate::machine::peak_memory_bytes;
 use crate::render::{json as json_output, plain};
 
 /// The arguments.
@@ -28,7 +31,9 @@ pub(crate) struct ShowArgs {
 /// Runs the command.
 pub(crate) fn run(args: &ShowArgs) -> Result<()> {
     let layers = if args.resolved { config::layers()? } else { Vec::new() };
+    let start = Instant::now();
     let pipeline = Pipeline::load(&args.model)?.with_layers(layers);
+    let load_s = start.elapsed().as_secs_f64();
     let model = pipeline.model();
     let info = model.denoiser.info();
     let files = files(&args.model)?;
@@ -43,6 +48,9 @@ pub(crate) fn run(args: &ShowArgs) -> Result<()> {
             "max_length": info.max_length,
             "config": model.config,
             "defaults": model.defaults,
+            "storage": model.storage.iter().map(storage_json).collect::<Vec<_>>(),
+            "load_s": load_s,
+            "peak_memory_bytes": peak_memory_bytes(),
             "files": files,
         });
         if args.resolved {
@@ -65,6 +73,11 @@ pub(crate) fn run(args: &ShowArgs) -> Result<()> {
     if !sizes.is_empty() {
         rows.push(("sizes", sizes.join(", ")));
     }
+    rows.extend(model.storage.iter().map(|one| ("weights", storage(one))));
+    if !model.storage.is_empty() {
+        let memory = peak_memory_bytes().map(|bytes| format!(", {} of memory at most", plain::size(bytes)));
+        rows.push(("loaded", format!("in {load_s:.3} s{}", memory.unwrap_or_default())));
+    }
     rows.extend(files.iter().map(|(name, bytes)| (*name, plain::size(*bytes))));
     let mut text = plain::pairs(&rows);
     if args.resolved {
@@ -86,6 +99,22 @@ const SIZES: &[&str] = &[
     "block_length",
     "time_input",
 ];
+
+/// A kind of storage in words.
+fn storage(one: &StorageUse) -> String {
+    let mapped = if one.mapped { ", mapped from the file" } else { "" };
+    format!("{} in {}, {}{mapped}", plain::grouped(one.parameters), one.kind, plain::size(one.size_bytes as u64))
+}
+
+fn storage_json(one: &StorageUse) -> Value {
+    json!({
+        "format": one.kind.to_string(),
+        "mapped": one.mapped,
+        "tensors": one.tensors,
+        "parameters": one.parameters,
+        "size_bytes": one.size_bytes,
+    })
+}
 
 /// The files of a folder, with their sizes in bytes.
 fn files(model: &str) -> Result<Vec<(&'static str, u64)>> {

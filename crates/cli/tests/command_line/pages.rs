@@ -12,6 +12,7 @@ const COMMANDS: &[&str] = &[
     "data",
     "score",
     "bench",
+    "convert",
     "show",
     "samplers",
     "noises",

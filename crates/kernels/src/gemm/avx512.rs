@@ -9,44 +9,41 @@ use std::cell::Cell;
 
 use rayon::prelude::*;
 
-use super::avx512_pack::{Line, PAIRS, by_pair, pack_panels, pack_tiles, pairs, panel_lines, row_lines};
+use super::avx512_pack::{
+    Line, PAIRS, by_pair, lines, lines_mut, pack_panels, pack_tiles, pairs, panel_lines, row_lines,
+};
 use super::grid::{Output, TILE, for_each_block};
 use super::layout::Layout;
 use super::row_tiles::RowTiles;
 use crate::tile_product::PANEL;
-
-/// A right factor `[k, n]` as panels `[n / 32][k / 2][32]` of pairs. It exists only where the CPU has AVX512-BF16.
-#[derive(Clone, Debug)]
-pub(super) struct Panels {
-    k: usize,
-    n: usize,
-    lines: Vec<Line>,
-}
-
-impl Panels {
-    pub(super) fn pack(b: &[f32], layout: Layout) -> Self {
-        let mut lines = Vec::new();
-        pack_all_panels(b, &layout, &mut lines);
-        Self { k: layout.rows, n: layout.cols, lines }
-    }
-}
 
 pub(super) fn product(a: &[f32], a_layout: Layout, b: &[f32], b_layout: Layout, out: Output) {
     thread_local! {
         static PANELS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     }
     let mut lines = PANELS.take();
-    pack_all_panels(b, &b_layout, &mut lines);
-    let panels = Panels { k: b_layout.rows, n: b_layout.cols, lines };
-    product_packed(a, a_layout, &panels, out);
-    PANELS.set(panels.lines);
+    let count = b_layout.cols.div_ceil(PANEL) * panel_lines(b_layout.rows);
+    let panels = sized(&mut lines, count);
+    pack_all_panels(b, &b_layout, panels);
+    multiply_packed(a, a_layout, [b_layout.rows, b_layout.cols], panels, out);
+    PANELS.set(lines);
 }
 
-pub(super) fn product_packed(a: &[f32], a_layout: Layout, b: &Panels, out: Output) {
+/// Packs a right factor `[k, n]` as panels `[n / 32][k / 2][32]` of pairs.
+pub(super) fn pack(b: &[f32], layout: &Layout, bytes: &mut [u8]) {
+    pack_all_panels(b, layout, lines_mut(bytes));
+}
+
+/// The product with a right factor `[k, n]` that [`pack`] has packed.
+pub(super) fn product_packed(a: &[f32], a_layout: Layout, shape: [usize; 2], bytes: &[u8], out: Output) {
+    multiply_packed(a, a_layout, shape, lines(bytes), out);
+}
+
+fn multiply_packed(a: &[f32], a_layout: Layout, [k, n]: [usize; 2], panels: &[Line], out: Output) {
     thread_local! {
         static TILES: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     }
-    let (k, n) = (b.k, b.n);
+    assert_cpu();
     let rows = RowTiles::new(a_layout.rows, TILE);
     let (per_row, per_panel) = (row_lines(k), panel_lines(k));
     let mut lines = TILES.take();
@@ -59,8 +56,8 @@ pub(super) fn product_packed(a: &[f32], a_layout: Layout, b: &Panels, out: Outpu
             let (first, height) = (rows.start(tile), rows.rows(tile));
             let left = &tiles[first * per_row..][..height * per_row];
             for panel in panel_range.clone() {
-                let columns = &b.lines[panel * per_panel..][..per_panel];
-                // SAFETY: `b` exists, so the CPU has AVX512-BF16; only this block's task writes this tile and panel of `out`.
+                let columns = &panels[panel * per_panel..][..per_panel];
+                // SAFETY: the CPU has been asked; only this block's task writes this tile and panel of `out`.
                 unsafe { kernel.block(left, height, columns, out, [first, panel * PANEL]) };
             }
         }
@@ -80,7 +77,7 @@ fn pack_all_tiles(a: &[f32], layout: &Layout, rows: RowTiles, lines: &mut [Line]
         parts.push((range, part));
         left = rest;
     }
-    // SAFETY: the caller's panels exist, so the CPU has AVX512-BF16.
+    // SAFETY: the caller has asked the CPU.
     let pack = |(range, part)| unsafe { pack_tiles(a, layout, rows, range, part) };
     match parts.len() {
         0 | 1 => parts.into_iter().for_each(pack),
@@ -88,15 +85,18 @@ fn pack_all_tiles(a: &[f32], layout: &Layout, rows: RowTiles, lines: &mut [Line]
     }
 }
 
-fn pack_all_panels(b: &[f32], layout: &Layout, lines: &mut Vec<Line>) {
-    assert!(is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw"), "gemm: no AVX512-BF16");
+fn pack_all_panels(b: &[f32], layout: &Layout, panels: &mut [Line]) {
+    assert_cpu();
     let per_panel = panel_lines(layout.rows);
-    let panels = sized(lines, layout.cols.div_ceil(PANEL) * per_panel);
     let group = group(layout.cols.div_ceil(PANEL));
     panels.par_chunks_mut((group * per_panel).max(1)).enumerate().for_each(|(i, lines)| {
         // SAFETY: the CPU has been asked above.
         unsafe { pack_panels(b, layout, i * group * PANEL, lines) }
     });
+}
+
+fn assert_cpu() {
+    assert!(is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw"), "gemm: no AVX512-BF16");
 }
 
 /// How many tiles or panels one task packs: neighbours share cache lines, but every thread should have work.

@@ -233,6 +233,20 @@ fn transpose(x: [__m512i; PAIRS]) -> [__m512i; PAIRS] {
     z
 }
 
+/// Bytes seen as lines; they must begin at one.
+pub(super) fn lines(bytes: &[u8]) -> &[Line] {
+    assert!(bytes.as_ptr().cast::<Line>().is_aligned(), "gemm: packed weights must begin at a cache line");
+    // SAFETY: the address is aligned, the lines lie inside the slice, and any bytes are a line.
+    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<Line>()) }
+}
+
+/// As [`lines`], to be written.
+pub(super) fn lines_mut(bytes: &mut [u8]) -> &mut [Line] {
+    assert!(bytes.as_ptr().cast::<Line>().is_aligned(), "gemm: packed weights must begin at a cache line");
+    // SAFETY: as in `lines`; the bytes are borrowed mutably.
+    unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / size_of::<Line>()) }
+}
+
 /// Lines seen as their pairs.
 fn as_pairs(lines: &mut [Line]) -> &mut [u32] {
     // SAFETY: a `Line` is exactly sixteen u32 without padding.

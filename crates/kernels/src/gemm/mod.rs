@@ -11,6 +11,7 @@ mod avx512;
 mod avx512_pack;
 mod grid;
 mod layout;
+mod packed;
 mod portable;
 mod product;
 mod row_tiles;
@@ -20,7 +21,8 @@ mod tests;
 
 pub(crate) use grid::Output;
 pub use layout::Layout;
+pub use packed::{Bf16Packer, PackedBf16, PackedError, pack_bf16};
 pub(crate) use product::kernel;
-pub use product::{PackedBf16, bf16_path, gemm_bf16, gemm_bf16_packed, pack_bf16};
+pub use product::{bf16_path, gemm_bf16, gemm_bf16_packed};
 pub(crate) use row_tiles::RowTiles;
 pub use select::{Bf16Path, Kernel, KernelError, selected_kernel};

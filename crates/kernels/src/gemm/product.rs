@@ -6,17 +6,10 @@ use super::amx;
 use super::avx512;
 use super::grid::Output;
 use super::layout::Layout;
+use super::packed::PackedBf16;
 use super::portable;
 use super::select::{Bf16Path, Kernel, selected_kernel};
 use crate::detect::CpuFeatures;
-
-/// A right factor `[K, N]`, rounded to bf16 and packed once for many products: the weights of a frozen layer.
-#[derive(Clone, Debug)]
-pub struct PackedBf16 {
-    rows: usize,
-    cols: usize,
-    panels: Panels,
-}
 
 /// `out = a · b` with both inputs rounded to bf16 and sums in f32: a is `[M, K]`, b `[K, N]`, out row major `[M, N]`.
 /// Either factor may be transposed by its strides: with x `[B, I]`, W `[O, I]` and g `[B, O]` row major, the three
@@ -25,47 +18,25 @@ pub fn gemm_bf16(a: &[f32], a_layout: Layout, b: &[f32], b_layout: Layout, out: 
     product_with(kernel(), a, a_layout, b, b_layout, out);
 }
 
-/// Packs a right factor `[K, N]` for [`gemm_bf16_packed`].
-pub fn pack_bf16(b: &[f32], b_layout: Layout) -> PackedBf16 {
-    pack_with(kernel(), b, b_layout)
-}
-
-/// As [`gemm_bf16`], bit for bit, with the right factor packed before: a is `[M, K]`, out row major `[M, N]`.
+/// As [`gemm_bf16`], bit for bit, with the right factor packed before: a is `[M, K]`, out row major `[M, N]`. The CPU must have the
+/// instructions that it is packed for.
 pub fn gemm_bf16_packed(a: &[f32], a_layout: Layout, b: &PackedBf16, out: &mut [f32]) {
-    check(a, a_layout, b.rows, b.cols, out);
-    let output = Output::new(out, a_layout.rows, b.cols);
-    match &b.panels {
+    let shape @ [rows, cols] = [b.rows(), b.cols()];
+    check(a, a_layout, rows, cols, out);
+    let output = Output::new(out, a_layout.rows, cols);
+    match b.path() {
         #[cfg(target_arch = "x86_64")]
-        Panels::Amx(panels) => amx::product_packed(a, a_layout, panels, out),
+        Bf16Path::Amx => amx::product_packed::<amx::Bf16, amx::Instructions>(a, a_layout, shape, b.bytes(), out),
         #[cfg(test)]
-        Panels::AmxEmulation(panels) => amx::product_packed(a, a_layout, panels, out),
+        Bf16Path::AmxEmulation => amx::product_packed::<amx::Bf16, amx::Emulation>(a, a_layout, shape, b.bytes(), out),
         #[cfg(target_arch = "x86_64")]
-        Panels::Avx512(panels) => avx512::product_packed(a, a_layout, panels, output),
-        Panels::Portable(panels) => portable::product_packed(a, a_layout, panels, output),
+        Bf16Path::Avx512 => avx512::product_packed(a, a_layout, shape, b.bytes(), output),
+        #[cfg(not(target_arch = "x86_64"))]
+        Bf16Path::Amx | Bf16Path::Avx512 => {
+            assert_eq!(b.path(), Bf16Path::Portable, "gemm: this CPU cannot use what is packed for another")
+        }
+        Bf16Path::Portable => portable::product_packed(a, a_layout, shape, b.bytes(), output),
     }
-}
-
-impl PackedBf16 {
-    /// K, the rows of the factor.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// N, the columns of the factor and of the result.
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Panels {
-    #[cfg(target_arch = "x86_64")]
-    Amx(amx::Panels<amx::Bf16, amx::Instructions>),
-    #[cfg(test)]
-    AmxEmulation(amx::Panels<amx::Bf16, amx::Emulation>),
-    #[cfg(target_arch = "x86_64")]
-    Avx512(avx512::Panels),
-    Portable(portable::Panels),
 }
 
 pub(super) fn product_with(kernel: Kernel, a: &[f32], a_layout: Layout, b: &[f32], b_layout: Layout, out: &mut [f32]) {
@@ -83,22 +54,6 @@ pub(super) fn product_with(kernel: Kernel, a: &[f32], a_layout: Layout, b: &[f32
         Bf16Path::Amx | Bf16Path::Avx512 => portable::product(a, a_layout, b, b_layout, output),
         Bf16Path::Portable => portable::product(a, a_layout, b, b_layout, output),
     }
-}
-
-pub(super) fn pack_with(kernel: Kernel, b: &[f32], b_layout: Layout) -> PackedBf16 {
-    b_layout.check(b.len(), "b");
-    let panels = match kernel.bf16(CpuFeatures::detect_once()) {
-        #[cfg(target_arch = "x86_64")]
-        Bf16Path::Amx => Panels::Amx(amx::Panels::pack(b, b_layout)),
-        #[cfg(test)]
-        Bf16Path::AmxEmulation => Panels::AmxEmulation(amx::Panels::pack(b, b_layout)),
-        #[cfg(target_arch = "x86_64")]
-        Bf16Path::Avx512 => Panels::Avx512(avx512::Panels::pack(b, b_layout)),
-        #[cfg(not(target_arch = "x86_64"))]
-        Bf16Path::Amx | Bf16Path::Avx512 => Panels::Portable(portable::Panels::pack(b, b_layout)),
-        Bf16Path::Portable => Panels::Portable(portable::Panels::pack(b, b_layout)),
-    };
-    PackedBf16 { rows: b_layout.rows, cols: b_layout.cols, panels }
 }
 
 /// The bf16 path of this process.

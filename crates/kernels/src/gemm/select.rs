@@ -98,6 +98,22 @@ impl Kernel {
 }
 
 impl Bf16Path {
+    /// The name of its order of packed factors in files.
+    pub fn layout(self) -> &'static str {
+        match self {
+            Self::Amx => "amx",
+            Self::Avx512 => "avx512",
+            Self::Portable => "portable",
+            #[cfg(test)]
+            Self::AmxEmulation => "emulation of amx",
+        }
+    }
+
+    /// The path of that layout.
+    pub fn of_layout(layout: &str) -> Option<Self> {
+        [Self::Amx, Self::Avx512, Self::Portable].into_iter().find(|path| path.layout() == layout)
+    }
+
     /// The instruction, as `lldm doctor` names it.
     pub fn name(self) -> &'static str {
         match self {
@@ -166,6 +182,10 @@ mod tests {
         let haswell = CpuFeatures { avx2: true, fma: true, ..plain.clone() };
         assert_eq!(choose(None, &plain), Ok(Kernel::Portable));
         assert_eq!(choose(None, &haswell), Ok(Kernel::Avx2));
+        assert_eq!(
+            ["amx", "avx512", "portable", "fast"].map(Bf16Path::of_layout),
+            [Some(Bf16Path::Amx), Some(Bf16Path::Avx512), Some(Bf16Path::Portable), None]
+        );
         assert_eq!(choose(Some(""), &zen4), Ok(Kernel::Avx512));
         assert_eq!(choose(None, &ice_lake), Ok(Kernel::Avx512));
         assert_eq!(choose(None, &forbidden), Ok(Kernel::Avx2));

@@ -3,7 +3,8 @@
 use half::bf16;
 use proptest::prelude::*;
 
-use super::product::{pack_with, product_with};
+use super::packed::pack_with;
+use super::product::product_with;
 use super::*;
 use crate::check::{Noise, assert_close, noise, on_threads};
 use crate::detect::CpuFeatures;
@@ -22,6 +23,10 @@ fn kernels() -> Vec<Kernel> {
         kernels.push(Kernel::Amx);
     }
     kernels
+}
+
+fn path(kernel: Kernel) -> Bf16Path {
+    kernel.bf16(CpuFeatures::detect_once())
 }
 
 /// Row major, transposed, and with gaps both ways.
@@ -61,7 +66,7 @@ fn check([m, n, k]: [usize; 3], seed: u64) {
                 let mut out = vec![f32::NAN; m * n];
                 product_with(kernel, &a.f32, la, &b.f32, lb, &mut out);
                 assert_close(&out, &expected, 1e-6 * (k as f64).sqrt().max(1.0));
-                let packed = pack_with(kernel, &b.f32, lb);
+                let packed = pack_with(path(kernel), &b.f32, lb);
                 let mut again = vec![f32::NAN; m * n];
                 gemm_bf16_packed(&a.f32, la, &packed, &mut again);
                 assert_eq!(out, again);
@@ -86,6 +91,73 @@ fn odd_shapes_match_f64() {
         [300, 300, 40],
     ] {
         check(shape, 1);
+    }
+}
+
+#[test]
+fn packed_columns_are_the_rounded_weights() {
+    for (k, n) in [(1, 1), (2, 32), (7, 33), (64, 100), (31, 64)] {
+        for layout in layouts(k, n) {
+            let b = values(3, &layout).f32;
+            for kernel in kernels() {
+                let packed = pack_with(path(kernel), &b, layout);
+                for column in 0..n {
+                    let mut found = vec![f32::NAN; k];
+                    packed.column(column, &mut found);
+                    let at = |p: usize| b[p * layout.row_stride + column * layout.col_stride];
+                    let expected: Vec<f32> = (0..k).map(|p| bf16::from_f32(at(p)).to_f32()).collect();
+                    assert_eq!(found, expected, "{packed:?}, column {column}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_factor_packed_in_parts_or_read_again_is_the_same() {
+    let (k, n) = (37, 133);
+    let weights = noise(5, k * n).f32;
+    for kernel in kernels() {
+        let whole = pack_with(path(kernel), &weights, Layout::row_major(n, k).transposed());
+        let mut packer = Bf16Packer::with(path(kernel), [k, n]);
+        let mut joined = Vec::new();
+        for rows in weights.chunks(64 * k) {
+            let layout = Layout::row_major(rows.len() / k, k).transposed();
+            packer.add(rows, layout);
+            joined.extend_from_slice(pack_with(path(kernel), rows, layout).bytes());
+        }
+        let parts = packer.finish();
+        assert!(parts.bytes() == whole.bytes() && joined == whole.bytes());
+
+        let bytes = whole.bytes();
+        let mut file = crate::aligned::AlignedBytes::zeroed(64 + bytes.len());
+        file[64..].copy_from_slice(bytes);
+        let file = std::sync::Arc::new(SharedFile(file));
+        let end = 64 + bytes.len();
+        let again = PackedBf16::from_packed(path(kernel), [k, n], file.clone(), 64..end).expect("the same bytes");
+        let x = noise(6, 3 * k).f32;
+        let product = |packed| {
+            let mut out = vec![f32::NAN; 3 * n];
+            gemm_bf16_packed(&x, Layout::row_major(3, k), packed, &mut out);
+            out
+        };
+        assert_eq!(product(&whole), product(&again));
+
+        let refused =
+            |shape, range| PackedBf16::from_packed(path(kernel), shape, file.clone(), range).expect_err("a mistake");
+        assert_eq!(refused([k, n], 62..end - 2), PackedError::Alignment);
+        assert!(refused([k, n], 64..end - 64).to_string().contains(&format!("but there are {}", bytes.len() - 64)));
+        assert!(refused([k, n + 32], 64..end).to_string().contains("a packed factor [37, 165] takes"));
+        assert!(refused([k, n], 64..end + 64).to_string().contains("but there are 0"));
+        assert!(refused([usize::MAX, n], 64..end).to_string().contains("more bytes than memory can hold"));
+    }
+}
+
+struct SharedFile(crate::aligned::AlignedBytes);
+
+impl AsRef<[u8]> for SharedFile {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 

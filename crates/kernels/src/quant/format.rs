@@ -127,10 +127,16 @@ impl QuantFormat {
         Ok(())
     }
 
-    pub(crate) fn check(self, [rows, columns]: [usize; 2], found: usize) -> Result<(), QuantError> {
-        if !columns.is_multiple_of(self.block_len()) {
-            return Err(QuantError::Columns { format: self, columns });
+    /// Fails unless rows are whole blocks.
+    pub(crate) fn check_columns(self, columns: usize) -> Result<(), QuantError> {
+        if columns.is_multiple_of(self.block_len()) {
+            return Ok(());
         }
+        Err(QuantError::Columns { format: self, columns })
+    }
+
+    pub(crate) fn check(self, [rows, columns]: [usize; 2], found: usize) -> Result<(), QuantError> {
+        self.check_columns(columns)?;
         let expected = self.matrix_bytes(rows, columns);
         if expected == Some(found) {
             return Ok(());

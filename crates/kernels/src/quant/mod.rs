@@ -14,7 +14,8 @@ mod random;
 #[cfg(test)]
 mod tests;
 
+pub use crate::aligned::SharedBytes;
 pub use block::Int8Path;
 pub use format::{QuantError, QuantFormat};
-pub use product::{PackedQuant, SharedBytes, gemm_grouped, gemm_quant, int8_path};
+pub use product::{PackedQuant, QuantPacker, gemm_grouped, gemm_quant, int8_path};
 pub use random::random_blocks;

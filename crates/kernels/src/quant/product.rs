@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::ops::Range;
-use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -10,13 +9,10 @@ use super::activation::QuantRows;
 use super::block::{Block, Int8Path};
 use super::format::{QuantError, QuantFormat};
 use super::panel::{CHUNK, Unpacked, pack_panel, panel_bytes, record_bytes};
-use crate::aligned::AlignedBytes;
+use crate::aligned::{AlignedBytes, Bytes, SharedBytes};
 use crate::detect::CpuFeatures;
 use crate::gemm::{Output, kernel};
 use crate::tile_product::PANEL;
-
-/// Bytes that somebody else owns, such as a mapped file.
-pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// Quantised weights `[N, K]` of a linear layer, y = x Wᵀ, in the order of the kernels: as large as in the file.
 #[derive(Clone)]
@@ -27,10 +23,15 @@ pub struct PackedQuant {
     bytes: Bytes,
 }
 
-#[derive(Clone)]
-enum Bytes {
-    Own(Arc<AlignedBytes>),
-    Shared(SharedBytes, Range<usize>),
+/// Quantised weights `[N, K]` that are packed some rows at a time, so that their blocks need not be in memory as a whole.
+#[derive(Debug)]
+pub struct QuantPacker {
+    format: QuantFormat,
+    outputs: usize,
+    inputs: usize,
+    bytes: AlignedBytes,
+    /// Rows packed so far.
+    filled: usize,
 }
 
 impl PackedQuant {
@@ -40,17 +41,9 @@ impl PackedQuant {
     /// If K is not whole blocks, or the bytes are too many or too few.
     pub fn pack(format: QuantFormat, [outputs, inputs]: [usize; 2], blocks: &[u8]) -> Result<Self, QuantError> {
         format.check([outputs, inputs], blocks.len())?;
-        let per_panel = panel_bytes(format, inputs);
-        let mut bytes = AlignedBytes::zeroed(outputs.div_ceil(PANEL) * per_panel);
-        if !bytes.is_empty() {
-            let per_row = inputs / format.block_len() * format.block_bytes();
-            let rows: Vec<&[u8]> = blocks.chunks_exact(per_row).collect();
-            bytes
-                .par_chunks_mut(per_panel)
-                .zip(rows.par_chunks(PANEL))
-                .for_each(|(panel, rows)| pack_panel(format, rows, inputs, panel));
-        }
-        Ok(Self { format, outputs, inputs, bytes: Bytes::Own(Arc::new(bytes)) })
+        let mut packer = QuantPacker::new(format, [outputs, inputs])?;
+        packer.add(blocks)?;
+        Ok(packer.finish())
     }
 
     /// Weights that were packed before: the bytes that [`PackedQuant::bytes`] gave, at `range` of `owner`.
@@ -64,27 +57,22 @@ impl PackedQuant {
         range: Range<usize>,
     ) -> Result<Self, QuantError> {
         let found = (*owner).as_ref().get(range.clone()).map_or(0, <[u8]>::len);
-        let expected = Self::packed_bytes(format, [outputs, inputs])?;
+        let expected = Self::packed_bytes(format, [outputs, inputs]);
         if expected != Some(found) {
+            format.check_columns(inputs)?;
             return Err(QuantError::Bytes { format, shape: [outputs, inputs], expected, found });
         }
         Ok(Self { format, outputs, inputs, bytes: Bytes::Shared(owner, range) })
     }
 
-    /// The bytes that a packed matrix takes; `None` where memory cannot hold so many.
-    fn packed_bytes(format: QuantFormat, [outputs, inputs]: [usize; 2]) -> Result<Option<usize>, QuantError> {
-        let Some(file) = format.matrix_bytes(outputs, inputs) else {
-            format.check([outputs, inputs], 0)?;
-            return Ok(None);
-        };
+    /// The bytes that a packed matrix takes; `None` where K is not whole blocks or memory cannot hold so many.
+    pub fn packed_bytes(format: QuantFormat, [outputs, inputs]: [usize; 2]) -> Option<usize> {
+        let file = format.matrix_bytes(outputs, inputs)?;
         if file == 0 {
-            return Ok(Some(0));
+            return Some(0);
         }
         // A panel of no more than twice the file's bytes and 32 rows: no overflow where the file itself has none to spare.
-        if file > usize::MAX / 64 {
-            return Ok(None);
-        }
-        Ok(Some(outputs.div_ceil(PANEL) * panel_bytes(format, inputs)))
+        (file <= usize::MAX / 64).then(|| outputs.div_ceil(PANEL) * panel_bytes(format, inputs))
     }
 
     /// The format.
@@ -104,10 +92,7 @@ impl PackedQuant {
 
     /// The packed bytes, for a file.
     pub fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Own(bytes) => bytes,
-            Bytes::Shared(owner, range) => &(**owner).as_ref()[range.clone()],
-        }
+        &self.bytes
     }
 
     /// The weights of output `row` in f32, K values: what the embedding of a token is where weights are tied.
@@ -144,6 +129,54 @@ impl PackedQuant {
     fn block(&self, path: Int8Path) -> Block {
         let shape = self.format.shape();
         Block { path, group: shape.group, eight_bits: shape.low_bits == 8, minima: shape.offset.is_none() }
+    }
+}
+
+impl QuantPacker {
+    /// Begins N rows of K weights.
+    ///
+    /// # Errors
+    /// If K is not whole blocks, or memory cannot hold so many.
+    pub fn new(format: QuantFormat, [outputs, inputs]: [usize; 2]) -> Result<Self, QuantError> {
+        let Some(len) = PackedQuant::packed_bytes(format, [outputs, inputs]) else {
+            format.check_columns(inputs)?;
+            return Err(QuantError::Bytes { format, shape: [outputs, inputs], expected: None, found: 0 });
+        };
+        Ok(Self { format, outputs, inputs, bytes: AlignedBytes::zeroed(len), filled: 0 })
+    }
+
+    /// Packs the blocks of the next rows, a multiple of 32 of them unless they are the last.
+    ///
+    /// # Errors
+    /// If the bytes are not whole rows.
+    pub fn add(&mut self, blocks: &[u8]) -> Result<(), QuantError> {
+        let Self { format, outputs, inputs, filled, .. } = *self;
+        let per_row = inputs / format.block_len() * format.block_bytes();
+        if per_row == 0 {
+            self.filled = outputs;
+            return Ok(());
+        }
+        let end = filled + blocks.len() / per_row;
+        format.check([end - filled, inputs], blocks.len())?;
+        assert!(
+            filled.is_multiple_of(PANEL) && end <= outputs,
+            "quant: rows {filled}..{end} cannot follow in [{outputs}, {inputs}]"
+        );
+        let per_panel = panel_bytes(format, inputs);
+        let rows: Vec<&[u8]> = blocks.chunks_exact(per_row).collect();
+        self.bytes[filled / PANEL * per_panel..end.div_ceil(PANEL) * per_panel]
+            .par_chunks_mut(per_panel)
+            .zip(rows.par_chunks(PANEL))
+            .for_each(|(panel, rows)| pack_panel(format, rows, inputs, panel));
+        self.filled = end;
+        Ok(())
+    }
+
+    /// The whole matrix.
+    pub fn finish(self) -> PackedQuant {
+        let Self { format, outputs, inputs, bytes, filled } = self;
+        assert_eq!(filled, outputs, "quant: {filled} rows of [{outputs}, {inputs}] are packed");
+        PackedQuant { format, outputs, inputs, bytes: bytes.into() }
     }
 }
 

@@ -150,6 +150,25 @@ fn packed_bytes_can_be_used_again() {
 }
 
 #[test]
+fn a_matrix_packed_in_parts_is_the_same() {
+    for (format, n, k) in [(QuantFormat::Q4K, 133, 512), (QuantFormat::Q5_0, 70, 288), (QuantFormat::Q8_0, 32, 64)] {
+        let blocks = blocks(format, n, k, 1);
+        let whole = PackedQuant::pack(format, [n, k], &blocks).expect("whole blocks");
+        let mut packer = QuantPacker::new(format, [n, k]).expect("a matrix");
+        let mut joined = Vec::new();
+        for part in blocks.chunks(64 * format.matrix_bytes(1, k).expect("a row")) {
+            packer.add(part).expect("whole rows");
+            let rows = part.len() / format.matrix_bytes(1, k).expect("a row");
+            joined.extend_from_slice(PackedQuant::pack(format, [rows, k], part).expect("whole rows").bytes());
+        }
+        assert!(packer.finish().bytes() == whole.bytes() && joined == whole.bytes());
+    }
+    let mut packer = QuantPacker::new(QuantFormat::Q8_0, [64, 32]).expect("a matrix");
+    assert!(packer.add(&[0; 33]).is_err_and(|error| error.to_string().contains("but there are 33")));
+    assert!(QuantPacker::new(QuantFormat::Q8_0, [usize::MAX, 32]).is_err());
+}
+
+#[test]
 fn what_is_no_number_stays_none() {
     let format = QuantFormat::Q8_0;
     let packed = PackedQuant::pack(format, [3, 64], &blocks(format, 3, 64, 1)).expect("whole blocks");

@@ -1,11 +1,16 @@
 //! From a name to a denoiser: where models lie, what their files hold, how their text becomes tokens.
 
-mod checkpoint;
-mod embedded;
+pub(crate) mod checkpoint;
+pub(crate) mod converted;
+mod mapped;
+pub(crate) mod model_files;
 mod source;
+mod stored_weights;
 mod tokenizer;
 mod toy;
+pub(crate) mod weights_file;
 
-pub use checkpoint::{CONFIG, GENERATION_CONFIG, TOKENIZER, WEIGHTS};
+pub use model_files::{CONFIG, GENERATION_CONFIG, TOKENIZER, WEIGHTS};
 pub use source::{LoadedModel, load};
+pub use stored_weights::StorageUse;
 pub use tokenizer::Tokenizer;

@@ -1,13 +1,13 @@
 //! What a model name can mean.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use lldm_diffusion::{Denoiser, Noise};
 
-use super::{checkpoint, embedded, tokenizer::Tokenizer, toy};
-use crate::error::{Error, Result};
-use crate::nn::Precision;
+use super::model_files::ModelFiles;
+use super::stored_weights::StorageUse;
+use super::{checkpoint, tokenizer::Tokenizer, toy};
+use crate::error::Result;
 use crate::registry::Defaults;
 use crate::trunk::Trunk;
 
@@ -21,6 +21,8 @@ pub struct LoadedModel {
     pub config: serde_json::Value,
     /// The number of parameters.
     pub parameters: usize,
+    /// How its weights are stored; nothing for models without any.
+    pub storage: Vec<StorageUse>,
     /// The network.
     pub denoiser: Box<dyn Denoiser>,
     /// The process that it was trained to reverse.
@@ -34,23 +36,11 @@ pub struct LoadedModel {
 }
 
 /// Loads `embedded` (the default model in the binary), `toy` (exact and tiny, for tests and demonstrations), or a
-/// folder with config.json, model.safetensors and tokenizer.json.
+/// folder with config.json, model.safetensors and tokenizer.json. The weights of a folder are mapped into memory: as long as the
+/// model is in use, its file must not be written into (to put another in its place by renaming does no harm).
 pub fn load(name: &str) -> Result<LoadedModel> {
     match name {
-        "embedded" => embedded::load(),
         "toy" => toy::load(),
-        _ => {
-            let folder = Path::new(name);
-            if folder.is_dir() {
-                return checkpoint::load_folder(name, folder, Precision::FrozenBf16);
-            }
-            let hint = if folder.exists() {
-                format!("it is a file; name the folder that holds {}", checkpoint::CONFIG)
-            } else {
-                "a model is `embedded`, `toy`, or a folder with config.json, model.safetensors and tokenizer.json"
-                    .to_string()
-            };
-            Err(Error::NotFound { name: name.to_string(), hint })
-        }
+        _ => checkpoint::load(name, ModelFiles::open(name)?),
     }
 }

@@ -72,6 +72,7 @@ pub(super) fn load() -> Result<LoadedModel> {
         family: "toy".to_string(),
         config: serde_json::json!({ "model_type": "toy", "sentences": SENTENCES.len(), "vocab_size": vocabulary }),
         parameters: SENTENCES.len() * length,
+        storage: Vec::new(),
         denoiser: Box::new(table),
         noise: Box::new(Masked { schedule: Linear, mask }),
         trunk: None,

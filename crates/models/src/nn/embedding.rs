@@ -4,7 +4,6 @@ use candle_core::Tensor;
 
 use super::cross_entropy::CrossEntropy;
 use super::linear::Linear;
-use super::rows::select_rows;
 use super::weights::{Init, Weights};
 use crate::error::Result;
 
@@ -17,13 +16,12 @@ pub struct Embedding {
 impl Embedding {
     /// Reads `{name}.weight`, [V, D].
     pub fn new(weights: &mut dyn Weights, name: &str, vocabulary: usize, width: usize) -> Result<Self> {
-        let table = weights.get(&format!("{name}.weight"), &[vocabulary, width], Init::Normal(0.02))?;
-        Ok(Self { table: Linear::from_weight(table, weights.precision())? })
+        Ok(Self { table: Linear::new(weights, name, width, vocabulary, Init::Normal(0.02))? })
     }
 
     /// The vectors of N tokens: `[N, D]`.
     pub fn forward(&self, tokens: &[u32]) -> Result<Tensor> {
-        select_rows(self.table.weight(), tokens.to_vec())
+        self.table.rows(tokens)
     }
 
     /// The logits of N hidden vectors over the V tokens: [N, D] to [N, V].

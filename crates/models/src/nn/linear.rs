@@ -1,90 +1,144 @@
 //! A linear layer without bias. How its weight is stored and multiplied is its own business; a family never knows.
 
-use std::sync::Arc;
-
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Shape, Tensor};
 use lldm_kernels::gemm::{self, PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16};
+use lldm_kernels::{PackedQuant, gemm_quant};
 
 use super::cross_entropy::{CrossEntropy, cross_entropy};
 use super::gradients::written;
 use super::rows::select_rows;
 use super::scored::scored;
 use super::slices::{slice, tensor};
+use super::storage::StorageKind;
 use super::weights::{Init, Precision, Weights};
 use crate::error::Result;
 
 /// y = x W^T with W [out, in].
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Tensor,
-    product: Product,
+    storage: Storage,
 }
 
 #[derive(Clone, Debug)]
-enum Product {
-    F32,
-    Bf16,
-    /// W^T in the layout of the kernel, for weights that do not change any more.
-    Packed(Arc<PackedBf16>),
+enum Storage {
+    /// W in f32, multiplied in f32.
+    F32(Tensor),
+    /// W in f32, rounded to bf16 in each product.
+    Bf16(Tensor),
+    /// W^T in bf16 in the order of the kernel: the same bits as `Bf16`, and no gradient.
+    Packed(PackedBf16),
+    /// W in blocks of a GGUF format in the order of the kernels; no gradient.
+    Quant(PackedQuant),
 }
 
 /// x [N, in] times W^T, both rounded to bf16, summed in f32.
 struct Bf16Product;
 
-/// The same with W^T packed beforehand: the same bits, and no gradient.
-struct PackedProduct(Arc<PackedBf16>);
+/// The same with W^T packed beforehand.
+struct PackedProduct(PackedBf16);
+
+/// x [N, in], rounded to int8, times W^T.
+struct QuantProduct(PackedQuant);
 
 impl Linear {
     /// Reads `{name}.weight`, [`output`, `input`].
     pub fn new(weights: &mut dyn Weights, name: &str, input: usize, output: usize, init: Init) -> Result<Self> {
-        let weight = weights.get(&format!("{name}.weight"), &[output, input], init)?;
-        Self::from_weight(weight, weights.precision())
+        weights.linear(&format!("{name}.weight"), [output, input], init)
     }
 
     /// A layer with this weight [out, in].
     pub fn from_weight(weight: Tensor, precision: Precision) -> Result<Self> {
-        let product = match precision {
-            Precision::F32 => Product::F32,
-            Precision::Bf16 => Product::Bf16,
+        let storage = match precision {
+            Precision::F32 => Storage::F32(weight),
+            Precision::Bf16 => Storage::Bf16(weight),
             Precision::FrozenBf16 => {
                 let (output, input) = weight.dims2()?;
                 let contiguous = weight.contiguous()?;
                 let layout = gemm::Layout::row_major(output, input).transposed();
-                Product::Packed(Arc::new(pack_bf16(&tensor(&contiguous)?, layout)))
+                Storage::Packed(pack_bf16(&tensor(&contiguous)?, layout))
             }
         };
-        Ok(Self { weight, product })
+        Ok(Self { storage })
     }
 
-    /// The weight [out, in] in f32.
-    pub fn weight(&self) -> &Tensor {
-        &self.weight
+    /// The weight [out, in] in f32, where it is kept so: in training.
+    pub fn weight(&self) -> Option<&Tensor> {
+        match &self.storage {
+            Storage::F32(weight) | Storage::Bf16(weight) => Some(weight),
+            Storage::Packed(_) | Storage::Quant(_) => None,
+        }
+    }
+
+    /// How the weight is stored.
+    pub fn kind(&self) -> StorageKind {
+        match &self.storage {
+            Storage::F32(_) => StorageKind::F32,
+            Storage::Bf16(_) => StorageKind::Bf16,
+            Storage::Packed(_) => StorageKind::PackedBf16,
+            Storage::Quant(packed) => StorageKind::Quant(packed.format()),
+        }
     }
 
     /// [N, in] to [N, out].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(match &self.product {
-            Product::F32 => x.matmul(&self.weight.t()?)?,
-            Product::Bf16 => x.apply_op2(&self.weight, Bf16Product)?,
-            Product::Packed(packed) => x.apply_op1_no_bwd(&PackedProduct(Arc::clone(packed)))?,
+        Ok(match &self.storage {
+            Storage::F32(weight) => x.matmul(&weight.t()?)?,
+            Storage::Bf16(weight) => x.apply_op2(weight, Bf16Product)?,
+            Storage::Packed(packed) => x.apply_op1_no_bwd(&PackedProduct(packed.clone()))?,
+            Storage::Quant(packed) => x.apply_op1_no_bwd(&QuantProduct(packed.clone()))?,
         })
     }
-}
 
-impl Linear {
     /// Whether it multiplies in bf16 and may still change.
     pub(super) fn trains_in_bf16(&self) -> bool {
-        matches!(self.product, Product::Bf16)
+        matches!(self.storage, Storage::Bf16(_))
     }
 
     /// The sum over M rows of weight * -ln softmax(logits) at the target, where the logits are what this layer makes of the rows
     /// `rows` of hidden [N, in]: a scalar. In bf16 the logits become their gradient at once.
     pub fn cross_entropy(&self, hidden: &Tensor, rows: Vec<u32>, spec: CrossEntropy) -> Result<Tensor> {
-        match &self.product {
-            Product::Bf16 => scored(hidden, rows, &self.weight, spec),
+        match &self.storage {
+            Storage::Bf16(weight) => scored(hidden, rows, weight, spec),
             _ => cross_entropy(&self.forward(&select_rows(hidden, rows)?)?, spec),
         }
     }
+
+    /// N rows of the weight in f32: [N, in].
+    pub fn rows(&self, rows: &[u32]) -> Result<Tensor> {
+        match &self.storage {
+            Storage::F32(weight) | Storage::Bf16(weight) => select_rows(weight, rows.to_vec()),
+            Storage::Packed(packed) => gather(rows, [packed.cols(), packed.rows()], |row, out| packed.column(row, out)),
+            Storage::Quant(packed) => {
+                gather(rows, [packed.outputs(), packed.inputs()], |row, out| packed.row(row, out))
+            }
+        }
+    }
+}
+
+impl From<PackedBf16> for Linear {
+    /// A layer whose weight [out, in] is packed as the factor [in, out].
+    fn from(packed: PackedBf16) -> Self {
+        Self { storage: Storage::Packed(packed) }
+    }
+}
+
+impl From<PackedQuant> for Linear {
+    /// A layer with a quantised weight [out, in].
+    fn from(packed: PackedQuant) -> Self {
+        Self { storage: Storage::Quant(packed) }
+    }
+}
+
+fn gather(rows: &[u32], [output, input]: [usize; 2], read: impl Fn(usize, &mut [f32])) -> Result<Tensor> {
+    let mut out = vec![0.0; rows.len() * input];
+    for (row, out) in rows.iter().zip(out.chunks_exact_mut(input.max(1))) {
+        let index = *row as usize;
+        if index >= output {
+            return Err(candle_core::Error::InvalidIndex { op: "rows", index, size: output }.bt().into());
+        }
+        read(index, out);
+    }
+    Ok(Tensor::from_vec(out, (rows.len(), input), &Device::Cpu)?)
 }
 
 impl CustomOp2 for Bf16Product {
@@ -143,5 +197,18 @@ impl CustomOp1 for PackedProduct {
         let mut out = vec![0.0; rows * self.0.cols()];
         gemm_bf16_packed(slice(x, layout)?, gemm::Layout::row_major(rows, input), &self.0, &mut out);
         Ok((CpuStorage::F32(out), Shape::from((rows, self.0.cols()))))
+    }
+}
+
+impl CustomOp1 for QuantProduct {
+    fn name(&self) -> &'static str {
+        "linear_quant"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (rows, _) = layout.shape().dims2()?;
+        let mut out = vec![0.0; rows * self.0.outputs()];
+        gemm_quant(slice(x, layout)?, &self.0, &mut out);
+        Ok((CpuStorage::F32(out), Shape::from((rows, self.0.outputs()))))
     }
 }

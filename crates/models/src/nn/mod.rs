@@ -16,6 +16,7 @@ mod rows;
 mod scored;
 mod slices;
 mod stack;
+mod storage;
 mod weights;
 
 pub use attention::{Visibility, attend, attend_cached};
@@ -33,4 +34,6 @@ pub use rope::Rope;
 pub use rows::{add_rows, select_rows};
 pub use slices::{change_values, with_values};
 pub use stack::decode;
+pub use storage::StorageKind;
+pub(crate) use weights::none_left;
 pub use weights::{Init, Loaded, Precision, Weights};

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::Tensor;
 
+use super::linear::Linear;
 use crate::error::{Error, Result};
 
 /// How a new parameter begins.
@@ -25,7 +26,7 @@ pub enum Precision {
     F32,
     /// Both factors are rounded to bf16, the sums are f32; the stored weight stays f32.
     Bf16,
-    /// As `Bf16`, the weights packed once: for inference. A row's bits do not depend on the number of rows.
+    /// As `Bf16`, the weights packed once and kept in bf16 alone: for inference.
     FrozenBf16,
 }
 
@@ -34,7 +35,14 @@ pub trait Weights {
     /// The parameter of that name and shape; `init` is used by sources that make new ones.
     fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor>;
 
-    /// How layers built from this source multiply.
+    /// The layer whose weight [out, in] has that name and shape. A source that keeps weights in another form than f32 gives the
+    /// layer in that form.
+    fn linear(&mut self, name: &str, shape: [usize; 2], init: Init) -> Result<Linear> {
+        let weight = self.get(name, &shape, init)?;
+        Linear::from_weight(weight, self.precision())
+    }
+
+    /// How layers multiply whose weights come from [`Weights::get`].
     fn precision(&self) -> Precision {
         Precision::F32
     }
@@ -55,18 +63,23 @@ impl Loaded {
 
     /// Fails when a tensor was not asked for: such a file belongs to another architecture.
     pub fn finish(self) -> Result<()> {
-        let mut left: Vec<_> = self.tensors.into_keys().collect();
-        left.sort();
-        match left.as_slice() {
-            [] => Ok(()),
-            [first, ..] => Err(Error::format(
-                self.file,
-                format!(
-                    "{} tensors have no place in the architecture, the first is `{first}`; does config.json belong to it?",
-                    left.len()
-                ),
-            )),
-        }
+        none_left(&self.file, self.tensors.into_keys())
+    }
+}
+
+/// Fails when there are tensors that nobody asked for.
+pub(crate) fn none_left(file: &str, names: impl IntoIterator<Item = String>) -> Result<()> {
+    let mut left: Vec<_> = names.into_iter().collect();
+    left.sort();
+    match left.as_slice() {
+        [] => Ok(()),
+        [first, ..] => Err(Error::format(
+            file,
+            format!(
+                "{} tensors have no place in the architecture, the first is `{first}`; does config.json belong to it?",
+                left.len()
+            ),
+        )),
     }
 }
 

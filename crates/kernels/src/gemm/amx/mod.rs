@@ -31,6 +31,6 @@ pub(crate) use instructions::Instructions;
 pub(crate) use numbers::Bf16;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use numbers::{Int8, Numbers};
-pub(crate) use product::{Panels, product, product_packed};
+pub(crate) use product::{pack_bytes, product, product_packed};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tile::{Shape, Tile, Tiles};

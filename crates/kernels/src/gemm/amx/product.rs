@@ -9,32 +9,13 @@ use rayon::prelude::*;
 use super::block::{Ahead, Block, Sums, Target};
 use super::numbers::Numbers;
 use super::plan::{PIECE, Plan, chunks, pieces};
-use super::strips::{STRIP, Side, Strips, pack};
-use super::tile::{Tile, Tiles};
+use super::strips::{STRIP, Side, Strips, pack, pack_into};
+use super::tile::{Tile, Tiles, tiles, tiles_mut};
 use crate::gemm::layout::Layout;
 
-/// A right factor `[k, n]`, packed once for many products. It exists only where its tiles are available.
-#[derive(Debug)]
-pub(crate) struct Panels<N, T> {
-    k: usize,
-    n: usize,
-    tiles: Vec<Tile>,
-    kind: PhantomData<fn() -> (N, T)>,
-}
-
-impl<N, T> Clone for Panels<N, T> {
-    fn clone(&self) -> Self {
-        Self { tiles: self.tiles.clone(), ..*self }
-    }
-}
-
-impl<N: Numbers, T: Tiles> Panels<N, T> {
-    pub(crate) fn pack(b: &[N::Input], layout: Layout) -> Self {
-        assert!(T::available(), "gemm: no AMX");
-        let mut tiles = Vec::new();
-        pack::<N>(b, layout.transposed(), Side::Right, &mut tiles);
-        Self { k: layout.rows, n: layout.cols, tiles, kind: PhantomData }
-    }
+/// Packs a right factor `[k, n]` as tiles, `[n / 32][steps of k][2]`.
+pub(crate) fn pack_bytes<N: Numbers>(b: &[N::Input], layout: Layout, bytes: &mut [u8]) {
+    pack_into::<N>(b, layout.transposed(), Side::Right, tiles_mut(bytes));
 }
 
 /// `out = a · b`: a is `[m, k]`, b `[k, n]`, out row major `[m, n]`.
@@ -48,30 +29,40 @@ pub(crate) fn product<N: Numbers, T: Tiles>(
     thread_local! {
         static RIGHT: Cell<Vec<Tile>> = const { Cell::new(Vec::new()) };
     }
-    assert!(T::available(), "gemm: no AMX");
     let mut tiles = RIGHT.take();
     pack::<N>(b, b_layout.transposed(), Side::Right, &mut tiles);
-    let panels = Panels { k: b_layout.rows, n: b_layout.cols, tiles, kind: PhantomData };
-    product_packed::<N, T>(a, a_layout, &panels, out);
-    RIGHT.set(panels.tiles);
+    multiply_packed::<N, T>(a, a_layout, [b_layout.rows, b_layout.cols], &tiles, out);
+    RIGHT.set(tiles);
 }
 
-/// `out = a · b` with the right factor packed before; the same bits.
+/// `out = a · b` with the right factor `[k, n]` as [`pack_bytes`] has left it; the same bits.
 pub(crate) fn product_packed<N: Numbers, T: Tiles>(
     a: &[N::Input],
     a_layout: Layout,
-    b: &Panels<N, T>,
+    shape: [usize; 2],
+    bytes: &[u8],
+    out: &mut [N::Sum],
+) {
+    multiply_packed::<N, T>(a, a_layout, shape, tiles(bytes), out);
+}
+
+fn multiply_packed<N: Numbers, T: Tiles>(
+    a: &[N::Input],
+    a_layout: Layout,
+    [k, n]: [usize; 2],
+    right: &[Tile],
     out: &mut [N::Sum],
 ) {
     thread_local! {
         static LEFT: Cell<Vec<Tile>> = const { Cell::new(Vec::new()) };
     }
-    let (m, k, n) = (a_layout.rows, b.k, b.n);
+    assert!(T::available(), "gemm: no AMX");
     assert_eq!(a_layout.cols, k, "gemm: a has {} columns, b has {k} rows", a_layout.cols);
-    let mut tiles = LEFT.take();
-    pack::<N>(a, a_layout, Side::Left, &mut tiles);
-    multiply::<N, T>(Strips::new::<N>(&tiles, m, k), Strips::new::<N>(&b.tiles, n, k), Output::new(out, m, n));
-    LEFT.set(tiles);
+    let mut left = LEFT.take();
+    pack::<N>(a, a_layout, Side::Left, &mut left);
+    let m = a_layout.rows;
+    multiply::<N, T>(Strips::new::<N>(&left, m, k), Strips::new::<N>(right, n, k), Output::new(out, m, n));
+    LEFT.set(left);
 }
 
 fn multiply<N: Numbers, T: Tiles>(left: Strips<'_>, right: Strips<'_>, out: Output<N::Sum>) {

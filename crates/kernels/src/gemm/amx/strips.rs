@@ -61,16 +61,22 @@ impl<'a> Strips<'a> {
 
 /// Packs a factor whose rows in `layout` are the indices and whose columns are k; `tiles` grows as needed.
 pub(super) fn pack<N: Numbers>(x: &[N::Input], layout: Layout, side: Side, tiles: &mut Vec<Tile>) {
-    let steps = layout.cols.div_ceil(N::STEP);
-    let strips = layout.rows.div_ceil(STRIP);
-    let total = strips * steps * 2;
+    let total = layout.cols.div_ceil(N::STEP) * layout.rows.div_ceil(STRIP) * 2;
     if tiles.len() < total {
         tiles.resize(total, Tile::ZERO);
     }
+    pack_into::<N>(x, layout, side, &mut tiles[..total]);
+}
+
+/// As [`pack`], to as many tiles as the factor takes.
+pub(super) fn pack_into<N: Numbers>(x: &[N::Input], layout: Layout, side: Side, tiles: &mut [Tile]) {
+    let steps = layout.cols.div_ceil(N::STEP);
+    let strips = layout.rows.div_ceil(STRIP);
+    let total = strips * steps * 2;
+    assert_eq!(tiles.len(), total, "gemm: {} tiles for {strips} strips of {steps} steps", tiles.len());
     if total == 0 {
         return;
     }
-    let tiles = &mut tiles[..total];
     let pack_part = |strip: usize, step: usize, tile: &mut [Tile]| {
         for (half, tile) in tile.iter_mut().enumerate() {
             pack_tile::<N>(x, &layout, [strip * STRIP + half * SIDE, step * N::STEP], side, tile);

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::Emulation;
 use super::numbers::{Bf16, Int8, Numbers};
-use super::product::{Panels, product, product_packed};
+use super::product::{pack_bytes, product, product_packed};
 use super::tile::Tiles;
+use crate::aligned::AlignedBytes;
 use crate::check::{noise, on_threads};
 use crate::gemm::layout::Layout;
 
@@ -60,7 +61,10 @@ where
     let mut out = vec![fill; la.rows * lb.cols];
     product::<N, T>(a, la, b, lb, &mut out);
     let mut again = vec![fill; la.rows * lb.cols];
-    product_packed::<N, T>(a, la, &Panels::pack(b, lb).clone(), &mut again);
+    let tiles = lb.cols.div_ceil(32) * lb.rows.div_ceil(N::STEP) * 2;
+    let mut packed = AlignedBytes::zeroed(tiles * 1024);
+    pack_bytes::<N>(b, lb, &mut packed);
+    product_packed::<N, T>(a, la, [lb.rows, lb.cols], &packed, &mut again);
     assert_eq!(out, again);
     out
 }

@@ -79,6 +79,20 @@ impl Tile {
     }
 }
 
+/// Packed bytes seen as tiles.
+pub(super) fn tiles(bytes: &[u8]) -> &[Tile] {
+    assert!(bytes.as_ptr().cast::<Tile>().is_aligned(), "gemm: packed weights must begin at a cache line");
+    // SAFETY: the address is aligned, the tiles lie inside the slice, and any bytes are a tile.
+    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<Tile>()) }
+}
+
+/// As [`tiles`], to be written.
+pub(super) fn tiles_mut(bytes: &mut [u8]) -> &mut [Tile] {
+    assert!(bytes.as_ptr().cast::<Tile>().is_aligned(), "gemm: packed weights must begin at a cache line");
+    // SAFETY: as in `tiles`; the bytes are borrowed mutably.
+    unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / size_of::<Tile>()) }
+}
+
 impl Shape {
     /// `rows` of 64 bytes, or an unused register.
     pub(crate) fn of(rows: usize) -> Self {

@@ -3,6 +3,7 @@
 //! A column of a product does not depend on the others, so the joined product has the bits of the separate ones; the input is
 //! rounded and packed once. Backward, the gradients to the input come out as one sum.
 
+use candle_core::{Error, Tensor};
 use lldm_kernels::gemm::{Layout, gemm_bf16};
 
 use crate::nn::buffer::Buffer;
@@ -12,7 +13,8 @@ use crate::nn::slices::{Values, tensor};
 
 /// Some layers.
 pub(super) struct Joined<'a> {
-    layers: Vec<&'a Linear>,
+    /// Their weights.
+    parts: Vec<&'a Tensor>,
     input: usize,
     weights: Weights<'a>,
 }
@@ -25,10 +27,14 @@ enum Weights<'a> {
 impl<'a> Joined<'a> {
     pub(super) fn new(layers: Vec<&'a Linear>) -> candle_core::Result<Self> {
         let mut input = 0;
+        let mut parts = Vec::with_capacity(layers.len());
         let mut values = Vec::with_capacity(layers.len());
-        for layer in &layers {
-            input = layer.weight().dims2()?.1;
-            values.push(tensor(layer.weight())?);
+        for layer in layers {
+            let frozen = || Error::Msg("only layers whose weights are kept in f32 can be trained".to_string()).bt();
+            let weight = layer.weight().ok_or_else(frozen)?;
+            input = weight.dims2()?.1;
+            values.push(tensor(weight)?);
+            parts.push(weight);
         }
         let weights = match values.pop() {
             Some(only) if values.is_empty() => Weights::One(only),
@@ -44,7 +50,7 @@ impl<'a> Joined<'a> {
                 Weights::Many(all)
             }
         };
-        Ok(Self { layers, input, weights })
+        Ok(Self { parts, input, weights })
     }
 
     /// [N, I] to [N, O].
@@ -70,16 +76,16 @@ impl<'a> Joined<'a> {
         let rows = x.len() / self.input;
         let (grads, x_layout) =
             (Layout::row_major(rows, self.output()).transposed(), Layout::row_major(rows, self.input));
-        if let [layer] = self.layers[..] {
-            written(layer.weight(), |out| gemm_bf16(grad, grads, x, x_layout, out))?;
+        if let [weight] = self.parts[..] {
+            written(weight, |out| gemm_bf16(grad, grads, x, x_layout, out))?;
             return Ok(());
         }
         let mut all = Buffer::new(self.output() * self.input);
         gemm_bf16(grad, grads, x, x_layout, &mut all);
         let mut rest = &all[..];
-        for layer in &self.layers {
-            let (part, after) = rest.split_at(layer.weight().elem_count());
-            written(layer.weight(), |out| out.copy_from_slice(part))?;
+        for weight in &self.parts {
+            let (part, after) = rest.split_at(weight.elem_count());
+            written(weight, |out| out.copy_from_slice(part))?;
             rest = after;
         }
         Ok(())
