@@ -11,7 +11,7 @@ use clap::Args;
 use lldm_kernels::QuantFormat;
 use lldm_kernels::peak::read_rate;
 
-use crate::kernel_bench::{KERNELS, ReadRow, Report, Setting};
+use crate::kernel_bench::{KERNELS, ReadRow, Report, Setting, diffusion_gemma};
 use crate::machine::{self, Machine};
 use crate::render::{json as json_output, plain};
 
@@ -32,9 +32,20 @@ pub(crate) struct KernelsArgs {
     /// Kernels whose names begin so, as in gemm_q4_k or experts [default: all]
     #[arg(long, value_name = "KERNEL", value_delimiter = ',')]
     only: Vec<String>,
+    /// Measure a step of a model, projected from one layer of its shape with random weights, instead of the kernels
+    #[arg(long, value_name = "MODEL", conflicts_with = "only")]
+    shape: Option<ModelShape>,
     /// Write JSON
     #[arg(long)]
     json: bool,
+}
+
+/// A model whose step can be projected.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ModelShape {
+    /// DiffusionGemma 26B-A4B, 4-bit experts
+    #[value(name = "diffusion_gemma")]
+    DiffusionGemma,
 }
 
 /// Runs the command.
@@ -52,16 +63,18 @@ pub(crate) fn run(args: &KernelsArgs) -> Result<()> {
         return Err(again_with(threads)).context("cannot start this program again with other threads");
     }
     let setting = Setting::new(threads, args.seconds, args.only.clone());
+    let layer = match args.shape {
+        Some(ModelShape::DiffusionGemma) => Some(diffusion_gemma(&setting)?),
+        None => None,
+    };
     let mut rows = Vec::new();
-    for (name, measure) in KERNELS {
-        if setting.wants_any(name) {
-            rows.extend(measure(&setting)?);
-        }
+    for (_, measure) in KERNELS.iter().filter(|(name, _)| layer.is_none() && setting.wants_any(name)) {
+        rows.extend(measure(&setting)?);
     }
     let rate = |bytes| ReadRow { bytes, gigabytes_per_second: read_rate(bytes, threads, args.seconds.min(0.5)) };
     let reads = if args.only.is_empty() { READS.map(rate).to_vec() } else { Vec::new() };
     let peaks = setting.peaks.iter().map(Into::into).collect();
-    let report = Report { date: machine::today(), machine, threads, peaks, reads, rows };
+    let report = Report { date: machine::today(), machine, threads, peaks, reads, rows, layer };
     if args.json {
         return json_output::say(&report);
     }
@@ -71,7 +84,8 @@ pub(crate) fn run(args: &KernelsArgs) -> Result<()> {
 /// Whether any kernel's name may begin so.
 fn known(start: &str) -> bool {
     let formats = QuantFormat::ALL.map(|format| [format!("gemm_{format}"), format!("experts_{format}")]);
-    let names = formats.iter().flatten().map(String::as_str).chain(["gemm_bf16"]);
+    let names =
+        formats.iter().flatten().map(String::as_str).chain(["gemm_bf16", "attention", "vocabulary", "training_step"]);
     !start.is_empty() && names.into_iter().any(|name| name.starts_with(start))
 }
 

@@ -56,8 +56,16 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
             },
         ])?;
         let work = 2.0 * (list.len() * k * n) as f64;
-        let types = [format.name(), peak_type()];
-        rows.push(Row::new(setting, &kernel, int8_path().name(), types, &SHAPE, work, [seconds[0], seconds[1]]));
+        rows.push(Row::new(
+            setting,
+            &kernel,
+            int8_path().name(),
+            format.name(),
+            setting.peak(peak_type()),
+            &SHAPE,
+            work,
+            &seconds,
+        ));
     }
     Ok(rows)
 }

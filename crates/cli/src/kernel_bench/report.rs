@@ -3,6 +3,7 @@
 use lldm_kernels::peak::Peak;
 use serde::Serialize;
 
+use super::layer::LayerReport;
 use super::setting::Setting;
 use crate::machine::Machine;
 use crate::render::plain;
@@ -14,10 +15,11 @@ pub(crate) struct Row {
     /// The path that ran.
     pub(crate) path: String,
     pub(crate) dtype: String,
-    /// Rows, inner, columns; of experts tokens, experts, choices, inner, columns.
+    /// Rows, inner, columns; of experts tokens, experts, choices, inner, columns; of attention batch, heads, heads of keys, width,
+    /// queries, keys; of the vocabulary rows and tokens; of training batch, length, layers, width, vocabulary.
     pub(crate) shape: Vec<usize>,
     pub(crate) threads: usize,
-    /// 1e9 operations a second.
+    /// 1e9 operations a second; of the vocabulary, 1e9 logits.
     pub(crate) gflops: f64,
     /// The instruction that it is set against, and its peak.
     pub(crate) instruction: &'static str,
@@ -37,6 +39,8 @@ pub(crate) struct Report {
     pub(crate) peaks: Vec<PeakRow>,
     pub(crate) reads: Vec<ReadRow>,
     pub(crate) rows: Vec<Row>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) layer: Option<LayerReport>,
 }
 
 /// What an instruction reaches in registers.
@@ -55,17 +59,19 @@ pub(crate) struct ReadRow {
 }
 
 impl Row {
-    /// A row of a kernel that took `seconds` for `operations`, beside candle's seconds.
+    /// A row of a kernel that took the first of `seconds` for `operations`, and candle the second.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         setting: &Setting,
         kernel: &str,
         path: impl ToString,
-        [dtype, peak]: [&str; 2],
+        dtype: &str,
+        peak: Peak,
         shape: &[usize],
         operations: f64,
-        [seconds, candle]: [f64; 2],
+        seconds: &[f64],
     ) -> Self {
-        let peak = setting.peak(peak).unwrap_or(Peak { instruction: "none", dtype: "none", gops: f64::NAN });
+        let [seconds, candle] = [seconds[0], seconds[1]];
         let (gflops, candle_gflops) = (operations / seconds * 1e-9, operations / candle * 1e-9);
         Self {
             kernel: kernel.to_string(),
@@ -126,6 +132,7 @@ impl Report {
         if !rows.is_empty() {
             parts.push(plain::table(&["KERNEL", "PATH", "SHAPE", "GFLOP/S", "OF PEAK", "CANDLE", "RATIO"], &rows));
         }
+        parts.extend(self.layer.as_ref().map(LayerReport::text));
         parts.push(format!(
             "{}, {cpu}, {} threads, kernel {kernel}; weights packed before; medians, ours and candle's in turn",
             self.date, self.threads

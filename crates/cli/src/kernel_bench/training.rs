@@ -1,0 +1,28 @@
+//! A training step of a small transformer, beside the same network in candle's operations and autograd in f32.
+
+use anyhow::Result;
+use lldm_kernels::{Bf16Path, bf16_path};
+use lldm_train::step_bench::{StepBenchConfig, step_bench};
+
+use super::report::Row;
+use super::setting::Setting;
+use crate::render::plain;
+
+/// One row: forward, backward and update, 2 operations a product.
+pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
+    if !setting.wants("training_step") {
+        return Ok(Vec::new());
+    }
+    let config = StepBenchConfig::default();
+    let StepBenchConfig { layers, width, length, batch, vocabulary, .. } = config;
+    plain::note(&format!("measuring training_step, {batch} x {length}, {layers} layers of {width}"));
+    let found = step_bench(&config)?;
+    let tokens = (batch * length) as f64;
+    // Backward does each product twice; scores and their weighted sums are two products of L x L a layer.
+    let work = 6.0 * tokens * (found.parameters as f64 + (2 * layers * length * width) as f64);
+    let seconds = [tokens / found.own.tokens_per_second, tokens / found.candle.tokens_per_second];
+    let path = bf16_path();
+    let peak = setting.peak(if path == Bf16Path::Portable { "f32" } else { "bf16" });
+    let shape = [batch, length, layers, width, vocabulary];
+    Ok(vec![Row::new(setting, "training_step", path.name(), "bf16", peak, &shape, work, &seconds)])
+}
