@@ -90,6 +90,8 @@ fn body<S: Simd>(
                     (true, 2..) => tile.run::<S, 2, 2>(s),
                     (true, _) => tile.run::<S, 1, 2>(s),
                     (false, 12..) if S::WIDE => tile.run::<S, 12, 1>(s),
+                    // Not 6 and 2: so few sums would wait for one another.
+                    (false, 8) => tile.run::<S, 4, 1>(s),
                     (false, 6..) => tile.run::<S, 6, 1>(s),
                     (false, 4..) => tile.run::<S, 4, 1>(s),
                     (false, _) => tile.run::<S, 1, 1>(s),

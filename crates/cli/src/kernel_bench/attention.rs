@@ -1,7 +1,8 @@
 //! Attention without a matrix of all queries and keys, beside candle's products with a softmax between them.
 
 use anyhow::Result;
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
+use candle_nn::ops::softmax_last_dim;
 use lldm_kernels::{AttentionShape, KeyValues, all_keys, attention};
 
 use super::report::Row;
@@ -44,8 +45,7 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
             },
             &mut || {
                 let scores = (tq.matmul(&tk)? * f64::from(scale))?;
-                let exps = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
-                exps.broadcast_div(&exps.sum_keepdim(D::Minus1)?)?.matmul(&tv)?;
+                softmax_last_dim(&scores)?.matmul(&tv)?;
                 Ok(())
             },
         ])?;

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use candle_core::{D, Device, Tensor};
+use candle_nn::ops::softmax_last_dim;
 use lldm_kernels::peak::{Peak, read_rate};
 use lldm_kernels::vocab::{Request, Transform, reduce};
 
@@ -30,8 +31,7 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
             Ok(())
         },
         &mut || {
-            let exps = tensor.broadcast_sub(&tensor.max_keepdim(D::Minus1)?)?.exp()?;
-            let p = exps.broadcast_div(&exps.sum_keepdim(D::Minus1)?)?;
+            let p = softmax_last_dim(&tensor)?;
             let entropy = (&p * (&p + 1e-30)?.log()?)?.sum(D::Minus1)?;
             (tensor.argmax(D::Minus1)?, entropy);
             Ok(())

@@ -21,6 +21,8 @@ use crate::tile_product::{Left, PANEL, Right, multiply};
 const TILE: usize = 2 * PANEL;
 /// The values of a block of keys, and how many keys it has at most.
 const BLOCK: [usize; 2] = [98_304, 384];
+/// The keys of a part that gives dK and dV, at least: each brings the queries into its order by itself.
+const LEAST_KEYS: usize = 96;
 
 /// The gradients of [`super::attention`] to q and to the keys and values of the last segment; those of the segments before
 /// are constants. All three are written, not added to.
@@ -85,7 +87,7 @@ struct Part {
 
 /// Cuts a task into parts, if that is faster in spite of the products that are made twice.
 fn parts(shape: &AttentionShape, plan: &Plan, graded: Range<usize>, threads: usize) -> Vec<Part> {
-    let (tiles, step) = (plan.tiles(), block_keys(shape.head_dim, BLOCK));
+    let tiles = plan.tiles();
     let whole = Part { tiles: 0..tiles, keys: 0..shape.keys, queries: true, keys_values: true };
     // Five products each, against seven shared evenly.
     if 5 * shape.tasks().div_ceil(threads) * threads <= 7 * shape.tasks() {
@@ -97,7 +99,7 @@ fn parts(shape: &AttentionShape, plan: &Plan, graded: Range<usize>, threads: usi
     };
     let pieces = wanted.min(tiles).max(1);
     let by_rows = (0..pieces).map(|at| Part { tiles: even(0..tiles, pieces, at), keys_values: false, ..whole.clone() });
-    let pieces = wanted.min(graded.len().div_ceil(step)).max(1);
+    let pieces = wanted.min(graded.len().div_ceil(LEAST_KEYS)).max(1);
     let by_keys =
         (0..pieces).map(|at| Part { keys: even(graded.clone(), pieces, at), queries: false, ..whole.clone() });
     by_rows.chain(by_keys).collect()
