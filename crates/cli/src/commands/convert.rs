@@ -10,6 +10,7 @@ use lldm_kernels::QuantFormat;
 use lldm_models::convert::{ConvertConfig, Fallback, Report, Target, convert};
 use serde_json::json;
 
+use crate::machine::peak_memory_bytes;
 use crate::render::{json as json_output, plain};
 
 /// The arguments.
@@ -48,7 +49,12 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<()> {
         plain::note(&note(fallback));
     }
     if args.json {
-        let mut value = json!({ "source": args.from, "model": args.to, "wall_s": wall_s });
+        let mut value = json!({
+            "source": args.from,
+            "model": args.to,
+            "wall_s": wall_s,
+            "peak_memory_bytes": peak_memory_bytes(),
+        });
         if let (Some(value), Some(report)) = (value.as_object_mut(), json!(report).as_object()) {
             value.extend(report.clone());
         }
