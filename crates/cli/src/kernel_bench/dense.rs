@@ -44,7 +44,16 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
             },
         ])?;
         let work = 2.0 * (m * k * n) as f64;
-        rows.push(Row::new(setting, "gemm_bf16", path.name(), "bf16", setting.peak(peak), &shape, work, &seconds));
+        rows.push(Row::new(
+            setting,
+            "gemm_bf16",
+            path.name(),
+            "bf16",
+            setting.peak_of(path.name(), peak),
+            &shape,
+            work,
+            &seconds,
+        ));
     }
     Ok(rows)
 }

@@ -46,7 +46,7 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
                 &kernel,
                 int8_path().name(),
                 format.name(),
-                setting.peak(peak_type()),
+                setting.peak_of(int8_path().name(), peak_type()),
                 &shape,
                 work,
                 &seconds,

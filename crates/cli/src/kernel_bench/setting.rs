@@ -51,6 +51,12 @@ impl Setting {
         fits.copied().max_by(|a, b| a.gops.total_cmp(&b.gops)).unwrap_or(none)
     }
 
+    /// The peak of an instruction; where it is not measured, the highest of the type.
+    pub(crate) fn peak_of(&self, instruction: &str, dtype: &str) -> Peak {
+        let own = self.peaks.iter().find(|peak| peak.instruction == instruction);
+        own.copied().unwrap_or_else(|| self.peak(dtype))
+    }
+
     /// The seconds that one call of each takes: they take turns of some milliseconds, each rate is the median of its turns, of which
     /// there are three at least.
     pub(crate) fn in_turn(&self, runs: &mut [Run<'_>]) -> Result<Vec<f64>> {
@@ -99,6 +105,7 @@ mod tests {
         assert!(some.wants_any("gemm_q") && some.wants_any("experts_") && !some.wants_any("gemm_bf16"));
         assert_eq!(some.peak("f32").instruction, "b");
         assert!(some.peak("int8").gops.is_nan());
+        assert_eq!((some.peak_of("a", "f32").instruction, some.peak_of("c", "f32").instruction), ("a", "b"));
         let mut calls = [0, 0];
         let [first, second] = &mut calls;
         let seconds = some

@@ -22,7 +22,7 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
     let work = 6.0 * tokens * (found.parameters as f64 + (2 * layers * length * width) as f64);
     let seconds = [tokens / found.own.tokens_per_second, tokens / found.candle.tokens_per_second];
     let path = bf16_path();
-    let peak = setting.peak(if path == Bf16Path::Portable { "f32" } else { "bf16" });
+    let peak = setting.peak_of(path.name(), if path == Bf16Path::Portable { "f32" } else { "bf16" });
     let shape = [batch, length, layers, width, vocabulary];
     Ok(vec![Row::new(setting, "training_step", path.name(), "bf16", peak, &shape, work, &seconds)])
 }
