@@ -1,5 +1,5 @@
-//! The fused pass over the vocabulary beside the same statistics done with candle's operations, in turns in one run, and
-//! beside the product that makes the logits:
+//! The fused pass over the vocabulary beside the same statistics done with candle's operations, in turns in one run; beside
+//! the float64 reference; and beside the product that makes the logits:
 //! `cargo run --release -p lldm-models --example vocabulary_rate [ROWS [V [WIDTH]]]` (256, 262144 and 2816)
 #![allow(clippy::print_stdout)]
 
@@ -7,17 +7,16 @@ use std::time::Instant;
 
 use candle_core::{D, Device, Result, Tensor};
 use lldm_diffusion::prediction::RowRequest;
-use lldm_diffusion::vocabulary::{Draw, class_stats, reduce};
-use lldm_diffusion::{LogitTransform, Prediction};
+use lldm_diffusion::vocabulary::Draw;
+use lldm_diffusion::{LogitTransform, Logits, Prediction};
 use lldm_kernels::vocab::stream;
 use lldm_kernels::{CpuFeatures, Layout, gemm_bf16_packed, pack_bf16};
 use lldm_models::FusedLogits;
 
 /// Turns; a rate is the median of them.
 const TURNS: usize = 5;
-/// Columns of the product that is timed, and the rows that the float64 reference walks: for all it would take too long.
+/// Columns of the product that is timed.
 const COLUMNS: usize = 16_384;
-const REFERENCE_ROWS: usize = 4;
 
 fn main() -> Result<()> {
     let mut sizes = std::env::args().skip(1).map(|size| size.parse().expect("a number"));
@@ -25,10 +24,12 @@ fn main() -> Result<()> {
     let (rows, vocabulary, width) = (size(256), size(262_144), size(2816));
     println!("{}\n{} threads; medians of {TURNS} turns", CpuFeatures::detect(), rayon::current_num_threads());
     statistics(rows, vocabulary)?;
+    one_row(vocabulary);
     product(rows, vocabulary, width);
     Ok(())
 }
 
+/// All rows, on all threads.
 fn statistics(rows: usize, vocabulary: usize) -> Result<()> {
     let values: Vec<f32> = (0..rows * vocabulary).map(|i| normal(i as u64) * 2.5).collect();
     let tensor = Tensor::from_slice(&values, (rows, vocabulary), &Device::Cpu)?;
@@ -38,13 +39,10 @@ fn statistics(rows: usize, vocabulary: usize) -> Result<()> {
         (0..rows).map(|row| RowRequest { row, draw: draw(row as u64), held: None }).collect()
     };
     let (best, drawn) = (ask(|_| Draw::Argmax), ask(Draw::Key));
-    let class_of: Vec<u16> = (0..vocabulary as u64).map(|token| (stream(1, token) % 100) as u16).collect();
-    let keys: Vec<_> = (0..rows as u64).collect();
-
-    let mut times: [Vec<f64>; 5] = Default::default();
+    let mut times: [Vec<f64>; 3] = Default::default();
     for _ in 0..TURNS {
-        let (took, entropy) = timed(|| candle_statistics(&tensor));
-        let (argmax, entropy) = entropy?;
+        let (took, answer) = timed(|| candle_statistics(&tensor));
+        let (argmax, entropy) = answer?;
         times[0].push(took);
         let (took, proposals) = timed(|| logits.propose(&best, &plain).expect("proposals"));
         times[1].push(took);
@@ -53,27 +51,51 @@ fn statistics(rows: usize, vocabulary: usize) -> Result<()> {
             assert!((proposal.entropy - f64::from(entropy[row])).abs() < 1e-2, "another entropy than candle's");
         }
         times[2].push(timed(|| logits.propose(&drawn, &plain).expect("proposals")).0);
-        let reference = || {
-            drawn[..rows.min(REFERENCE_ROWS)]
-                .iter()
-                .map(|ask| reduce(&logits.row(ask.row), &plain, ask.draw, None).token)
-        };
-        let (took, tokens) = timed(|| reference().collect::<Vec<_>>());
-        times[3].push(took * rows as f64 / tokens.len() as f64);
-        times[4].push(timed(|| logits.class_stats(&class_of, 100, &keys, &plain).expect("statistics")).0);
     }
-    let classes_of_reference = timed(|| class_stats(&logits.row(0), &plain, &class_of, 100, 0)).0 * rows as f64;
-    let [candle, fused, with_draw, reference, classes] = times.map(median);
+    let [candle, fused, with_draw] = times.map(median);
     println!("{rows} x {vocabulary} logits:");
-    println!("  candle: softmax, argmax, entropy        {:9.1} ms", 1e3 * candle);
-    let ratio = |name: &str, seconds: f64, to: f64, of: &str| {
-        println!("  {name:39} {:9.1} ms  {:6.1} times as fast as {of}", 1e3 * seconds, to / seconds);
-    };
-    ratio("fused: argmax, margin, entropy", fused, candle, "candle");
-    ratio("fused: the same and an exact draw", with_draw, candle, "candle");
-    ratio("fused: the same and an exact draw", with_draw, reference, "the float64 reference");
-    ratio("fused: 100 classes, each with a draw", classes, classes_of_reference, "the float64 reference");
+    println!("  candle: softmax, argmax, entropy     {:9.1} ms", 1e3 * candle);
+    for (name, took) in [("argmax, margin, entropy", fused), ("the same and an exact draw", with_draw)] {
+        println!("  fused: {name:29} {:9.1} ms, {:.1} times as fast", 1e3 * took, candle / took);
+    }
     Ok(())
+}
+
+/// One row on one thread, against the float64 reference; the best of runs in turns.
+fn one_row(vocabulary: usize) {
+    let values: Vec<f32> = (0..vocabulary).map(|i| normal(i as u64) * 2.5).collect();
+    let fused = FusedLogits::new(values.clone(), vocabulary).expect("whole rows");
+    let reference = Logits::new(values, vocabulary).expect("whole rows");
+    let run = |name: &str, run: &dyn Fn(&dyn Prediction)| {
+        let mut best = [f64::INFINITY; 2];
+        for _ in 0..20 {
+            for (best, prediction) in best.iter_mut().zip([&fused as &dyn Prediction, &reference]) {
+                *best = best.min(timed(|| run(prediction)).0);
+            }
+        }
+        let [fused, reference] = best;
+        let ratio = reference / fused;
+        println!("  {name:36} {:9.3} ms, {ratio:.1} times as fast as the float64 reference", 1e3 * fused);
+    };
+    println!("one row, one thread:");
+    let request = RowRequest { row: 0, draw: Draw::Key(1), held: Some(0) };
+    let plain = LogitTransform::default();
+    let settings = [
+        ("draw", plain.clone()),
+        ("draw at temperature 0.7", LogitTransform { temperature: 0.7, ..plain.clone() }),
+        ("draw from the top 50", LogitTransform { top_k: 50, ..plain.clone() }),
+        ("draw from the top 0.9 of probability", LogitTransform { top_p: 0.9, ..plain.clone() }),
+    ];
+    for (name, transform) in settings {
+        run(name, &|prediction| _ = prediction.propose(&[request], &transform));
+    }
+    run("log probability", &|prediction| _ = prediction.log_probabilities(&[(0, 1)], &plain));
+    for classes in [2, 100, 5000] {
+        let class_of: Vec<u16> = (0..vocabulary as u64).map(|token| (stream(1, token) % classes) as u16).collect();
+        run(&format!("{classes} classes, each with a draw"), &|prediction| {
+            _ = prediction.class_stats(&class_of, classes as usize, &[1], &plain);
+        });
+    }
 }
 
 /// The argmax and the entropy of each row.

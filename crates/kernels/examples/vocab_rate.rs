@@ -1,5 +1,5 @@
 //! Prints the rate of the pass over the vocabulary, by what is asked of it:
-//! `cargo run --release -p lldm-kernels --example vocabulary_rate [ROWS [V]]` (256 and 262144)
+//! `cargo run --release -p lldm-kernels --example vocab_rate [ROWS [V]]` (256 and 262144)
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
