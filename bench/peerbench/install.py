@@ -150,8 +150,8 @@ class Environment:
                 command = [*nice, str(self.python), "-m", "pip", "install", "--verbose", "--no-deps", *step]
                 done = subprocess.run(command, env=environment, stdout=log, stderr=log)
             if done.returncode != 0:
-                said = [line for line in self.log.read_text(errors="replace").splitlines() if "error:" in line.lower()]
-                why = said[-1].strip() if said else "it does not say why"
+                said = self.log.read_text(errors="replace")
+                why = last_line("\n".join(line for line in said.splitlines() if "error:" in line.lower()) or said)
                 raise PeerError(f"{peer} cannot be had: pip failed ({why}), see {self.log}; --without {peer} goes on")
 
     def site_packages(self):

@@ -14,8 +14,8 @@ def markdown(report):
         f"{report['date']}, {report['cpu']}, {report['cores']} cores; load average {report['load_average'][0]} before and "
         f"{report['load_average'][1]} after.",
         "",
-        f"Medians of {report['rounds']} rounds of {report['seconds']} s for each product; in each round ours, then ggml, then "
-        "torch. GFLOP/s; of integers GOP/s. \"Over\" is ours over the fastest that the peer has, round by round.",
+        f"Rounds: {report['rounds']}, {report['seconds']} s for each product; in each round ours, then ggml, then torch; the "
+        "medians. GFLOP/s; of integers GOP/s. \"Over\" is ours over the fastest that the peer has, round by round.",
         *([f"Left out: {', '.join(left_out)}."] if left_out else []),
         "",
         *table([COLUMNS, *map(row, report["rows"])]),

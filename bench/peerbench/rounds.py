@@ -55,7 +55,7 @@ class Worker:
         return products
 
     def turn(self, threads, seconds):
-        """Rates of all that was prepared."""
+        """Rates of all that was prepared, by the clock and by CPU seconds."""
         return self.ask({"do": "turn", "threads": threads, "seconds": seconds})["gflops"]
 
     def close(self):
@@ -71,7 +71,7 @@ def measure(kernel, threads, rounds, seconds, own, workers, say):
     for count in threads:
         ours, theirs = [], {worker.peer: [] for worker in workers}
         for index in range(rounds):
-            say(f"{kernel} on {count} threads, round {index + 1} of {rounds}")
+            say(f"{kernel}, threads {count}, round {index + 1} of {rounds}")
             if own:
                 ours.append(own.turn(kernel, count, seconds))
             for worker in workers:
@@ -102,10 +102,11 @@ def own_rates(turns):
 
 
 def peer_row(peer, product, theirs, mine):
-    """A peer's product: its median, and the median of our share of it, round by round."""
-    ratio = median([a / b for a, b in zip(own_rates(mine), theirs)]) if mine else None
-    row = {"peer": peer, "name": product["name"], "gflops": median(theirs), "lldm_ratio": ratio}
-    return {**row, "relative_error": product["error"], "rounds": theirs}
+    """A peer's product: its medians, and the median of our share of it, round by round."""
+    wall, cpu = zip(*theirs)
+    ratio = median([a / b for a, b in zip(own_rates(mine), wall)]) if mine else None
+    row = {"peer": peer, "name": product["name"], "gflops": median(wall), "cpu_gflops": median(cpu)}
+    return {**row, "lldm_ratio": ratio, "relative_error": product["error"], "rounds": wall}
 
 
 def median(values):

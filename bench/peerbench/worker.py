@@ -4,10 +4,11 @@ Requests come as lines of JSON on stdin, answers go as lines of JSON to stdout:
 
     {"do": "versions"}                                   -> {"versions": {...}}
     {"do": "prepare", "kernel": NAME, "shapes": [...]}   -> {"products": [{"shape", "name", "error", "limit"}, ...]}
-    {"do": "turn", "threads": T, "seconds": S}           -> {"gflops": [...]}, one for each product prepared
+    {"do": "turn", "threads": T, "seconds": S}           -> {"gflops": [[WALL, CPU], ...]}, one for each product prepared
 
 A turn times each product as `lldm bench kernels` does: samples of 20 ms at least, each the mean of its calls, and of the
-samples the median. Between turns the process waits for its next line, and its threads sleep.
+samples the median: by the clock, and by the CPU seconds that the process had on each of its threads, which on one thread is
+what the clock would give if nothing else ran. Between turns the process waits for its next line, and its threads sleep.
 """
 
 import json
@@ -47,26 +48,27 @@ def main():
                     described.append({"shape": shape, "name": name, "error": error, "limit": limit})
             answer = {"products": described}
         else:
-            peer.threads(request["threads"])
-            rates = [rate(product, operations, request["seconds"]) for product, operations in prepared]
-            answer = {"gflops": rates}
+            threads, seconds = request["threads"], request["seconds"]
+            peer.threads(threads)
+            answer = {"gflops": [rates(product, work, threads, seconds) for product, work in prepared]}
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def rate(product, operations, seconds):
-    """1e9 operations a second, the median of samples."""
+def rates(product, operations, threads, seconds):
+    """1e9 operations a second by the clock and by CPU seconds on each thread, the medians of samples."""
     product.run()
-    samples = []
+    samples, cpu_samples = [], []
     start = time.perf_counter()
     while len(samples) < SAMPLES or time.perf_counter() - start < seconds:
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         for calls in count(1):
             product.run()
             spent = time.perf_counter() - began
             if spent >= SAMPLE_S:
                 break
         samples.append(spent / calls)
-    return operations / statistics.median(samples) * 1e-9
+        cpu_samples.append((time.process_time() - began_cpu) / threads / calls)
+    return [operations / statistics.median(taken) * 1e-9 for taken in (samples, cpu_samples)]
 
 
 if __name__ == "__main__":
