@@ -63,9 +63,7 @@ impl CandleNetwork {
             let normed = self.norm(&x, &name("input_layernorm"))?;
             let split = |part: &str| {
                 let all = self.linear(&normed, &name(&format!("self_attn.{part}")))?;
-                Ok::<_, candle_core::Error>(
-                    all.reshape((rows, length, heads, head_width))?.transpose(1, 2)?.contiguous()?,
-                )
+                all.reshape((rows, length, heads, head_width))?.transpose(1, 2)?.contiguous()
             };
             let (q, k, v) = (split("q_proj")?, split("k_proj")?, split("v_proj")?);
             let scores = (q.matmul(&k.t()?)? * (head_width as f64).powf(-0.5))?;
