@@ -63,37 +63,51 @@ const DENSITY: f32 = 0.398_942_3;
 const SLOPE: f32 = 1.595_769;
 const CUBIC: f32 = 0.071_354_814;
 
-/// Φ and Φ' at sixteen places.
-#[inline(always)]
-fn exact<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
-    let (zero, one) = (s.splat(0.0), s.splat(1.0));
-    let far = s.min(s.splat(FAR), s.max(x, s.sub(zero, x)));
-    let t = s.div(one, s.fma(far, s.splat(0.5 * std::f32::consts::FRAC_1_SQRT_2), one));
-    let mut q = s.splat(TAIL[0]);
-    for c in &TAIL[1..] {
-        q = s.fma(q, t, s.splat(*c));
-    }
-    // exp(-x²/2), the square in two parts.
-    let square = s.mul(far, far);
-    let low = s.fma(far, far, s.sub(zero, square));
-    let half = s.splat(-0.5);
-    let bell = exp_lanes(s, s.mul(square, half));
-    let bell = s.fma(bell, s.mul(low, half), bell);
-    let tail = s.mul(s.mul(s.mul(q, t), s.splat(0.5)), bell);
-    let right = s.sub(one, s.add(tail, tail));
-    (s.add(s.zero_where_less(x, zero, right), tail), s.mul(bell, s.splat(DENSITY)))
+/// What x is multiplied by, and the slope of that, at sixteen places. A trait, as the compiler puts its methods into functions
+/// of more instructions than the crate's, which it does not do with closures.
+trait Share {
+    fn at<S: Simd>(s: S, x: S::V) -> (S::V, S::V);
 }
 
-/// σ(2u) and its slope at sixteen places.
-#[inline(always)]
-fn tanh<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
-    let one = s.splat(1.0);
-    let near = s.max(s.splat(-FAR), s.min(s.splat(FAR), x));
-    let square = s.mul(near, near);
-    let u = s.mul(near, s.fma(square, s.splat(CUBIC), s.splat(SLOPE)));
-    let sigma = s.div(one, s.add(one, exp_lanes(s, s.sub(s.splat(0.0), u))));
-    let inner = s.fma(square, s.splat(3.0 * CUBIC), s.splat(SLOPE));
-    (sigma, s.mul(s.mul(sigma, s.sub(one, sigma)), inner))
+/// Φ and Φ'.
+struct Normal;
+
+/// σ(2u).
+struct Logistic;
+
+impl Share for Normal {
+    #[inline(always)]
+    fn at<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let far = s.min(s.splat(FAR), s.max(x, s.sub(zero, x)));
+        let t = s.div(one, s.fma(far, s.splat(0.5 * std::f32::consts::FRAC_1_SQRT_2), one));
+        let mut q = s.splat(TAIL[0]);
+        for c in &TAIL[1..] {
+            q = s.fma(q, t, s.splat(*c));
+        }
+        // exp(-x²/2), the square in two parts.
+        let square = s.mul(far, far);
+        let low = s.fma(far, far, s.sub(zero, square));
+        let half = s.splat(-0.5);
+        let bell = exp_lanes(s, s.mul(square, half));
+        let bell = s.fma(bell, s.mul(low, half), bell);
+        let tail = s.mul(s.mul(s.mul(q, t), s.splat(0.5)), bell);
+        let right = s.sub(one, s.add(tail, tail));
+        (s.add(s.zero_where_less(x, zero, right), tail), s.mul(bell, s.splat(DENSITY)))
+    }
+}
+
+impl Share for Logistic {
+    #[inline(always)]
+    fn at<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
+        let one = s.splat(1.0);
+        let near = s.max(s.splat(-FAR), s.min(s.splat(FAR), x));
+        let square = s.mul(near, near);
+        let u = s.mul(near, s.fma(square, s.splat(CUBIC), s.splat(SLOPE)));
+        let sigma = s.div(one, s.add(one, exp_lanes(s, s.sub(s.splat(0.0), u))));
+        let inner = s.fma(square, s.splat(3.0 * CUBIC), s.splat(SLOPE));
+        (sigma, s.mul(s.mul(sigma, s.sub(one, sigma)), inner))
+    }
 }
 
 fn exact_chunk(x: &[f32], out: &mut [f32]) {
@@ -106,19 +120,19 @@ fn tanh_chunk(x: &[f32], out: &mut [f32]) {
 
 #[inline(always)]
 fn exact_body<S: Simd>(s: S, x: &[f32], out: &mut [f32]) {
-    forward(s, exact, x, out);
+    forward::<S, Normal>(s, x, out);
 }
 
 #[inline(always)]
 fn tanh_body<S: Simd>(s: S, x: &[f32], out: &mut [f32]) {
-    forward(s, tanh, x, out);
+    forward::<S, Logistic>(s, x, out);
 }
 
 #[inline(always)]
-fn forward<S: Simd>(s: S, share: impl Fn(S, S::V) -> (S::V, S::V), x: &[f32], out: &mut [f32]) {
+fn forward<S: Simd, H: Share>(s: S, x: &[f32], out: &mut [f32]) {
     for (x, out) in x.chunks(LANES).zip(out.chunks_mut(LANES)) {
         let x = s.load_partial(x, 0.0);
-        s.store_partial(s.mul(x, share(s, x).0), out);
+        s.store_partial(s.mul(x, H::at(s, x).0), out);
     }
 }
 
@@ -132,19 +146,19 @@ fn tanh_backward_chunk(x: &mut [f32], grad: &mut [f32]) {
 
 #[inline(always)]
 fn exact_backward_body<S: Simd>(s: S, x: &mut [f32], grad: &mut [f32]) {
-    backward(s, exact, x, grad);
+    backward::<S, Normal>(s, x, grad);
 }
 
 #[inline(always)]
 fn tanh_backward_body<S: Simd>(s: S, x: &mut [f32], grad: &mut [f32]) {
-    backward(s, tanh, x, grad);
+    backward::<S, Logistic>(s, x, grad);
 }
 
 #[inline(always)]
-fn backward<S: Simd>(s: S, share: impl Fn(S, S::V) -> (S::V, S::V), x: &mut [f32], grad: &mut [f32]) {
+fn backward<S: Simd, H: Share>(s: S, x: &mut [f32], grad: &mut [f32]) {
     for (to_x, to_grad) in x.chunks_mut(LANES).zip(grad.chunks_mut(LANES)) {
         let (x, grad) = (s.load_partial(to_x, 0.0), s.load_partial(to_grad, 0.0));
-        let (part, slope) = share(s, x);
+        let (part, slope) = H::at(s, x);
         // Where the slope is nothing, it stays so however large x is.
         let near = s.max(s.splat(-FAR), s.min(s.splat(FAR), x));
         s.store_partial(s.mul(grad, s.fma(near, slope, part)), to_x);

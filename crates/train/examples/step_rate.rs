@@ -20,8 +20,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{} parameters, {} threads, kernel {}", found.parameters, found.threads, found.kernel);
     for (name, side) in [("candle, f32", &found.candle), ("ours, bf16", &found.own)] {
         let losses: Vec<_> = side.losses.iter().map(|loss| format!("{loss:.4}")).collect();
-        println!("{name}: {:.0} tokens/s; losses {}", side.tokens_per_second, losses.join(" "));
+        let cpu = side.tokens_per_cpu_second.unwrap_or(f64::NAN);
+        println!("{name}: {:.0} tokens/s, {cpu:.0} a CPU second; losses {}", side.tokens_per_second, losses.join(" "));
     }
-    println!("{:.2} times candle; the losses part by at most {:.4}", found.ratio, found.largest_loss_difference);
+    let (cpu, apart) = (found.cpu_ratio.unwrap_or(f64::NAN), found.largest_loss_difference);
+    println!(
+        "{:.2} times candle, {cpu:.2} times by processor time; the losses part by at most {apart:.4}",
+        found.ratio
+    );
     Ok(())
 }

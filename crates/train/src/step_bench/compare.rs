@@ -41,8 +41,13 @@ pub struct StepBenchConfig {
 pub struct Side {
     /// Tokens a second at the median step.
     pub tokens_per_second: f64,
+    /// Tokens a second of processor time, all threads together, at the median step: what a shared machine does not disturb. None
+    /// where the system does not tell.
+    pub tokens_per_cpu_second: Option<f64>,
     /// Milliseconds of each timed step.
     pub step_ms: Vec<f64>,
+    /// Milliseconds of processor time of each timed step, where the system tells.
+    pub cpu_ms: Vec<f64>,
     /// The loss of each step in nats per cell, before its update.
     pub losses: Vec<f64>,
 }
@@ -64,6 +69,8 @@ pub struct StepBench {
     pub own: Side,
     /// Our tokens a second over candle's.
     pub ratio: f64,
+    /// The same by processor time.
+    pub cpu_ratio: Option<f64>,
     /// The largest difference of the two losses of a step, in nats.
     pub largest_loss_difference: f64,
 }
@@ -112,6 +119,7 @@ pub fn step_bench(config: &StepBenchConfig) -> Result<StepBench> {
         parameters: own.parameters.count(),
         threads: rayon::current_num_threads(),
         kernel: kernel.to_string(),
+        cpu_ratio: own_side.tokens_per_cpu_second.zip(candle.tokens_per_cpu_second).map(|(own, candle)| own / candle),
         ratio: own_side.tokens_per_second / candle.tokens_per_second,
         largest_loss_difference: differences.fold(0.0, f64::max),
         candle,
@@ -121,27 +129,47 @@ pub fn step_bench(config: &StepBenchConfig) -> Result<StepBench> {
 
 impl Side {
     fn new() -> Self {
-        Self { tokens_per_second: 0.0, step_ms: Vec::new(), losses: Vec::new() }
+        Self {
+            tokens_per_second: 0.0,
+            tokens_per_cpu_second: None,
+            step_ms: Vec::new(),
+            cpu_ms: Vec::new(),
+            losses: Vec::new(),
+        }
     }
 
     fn add(&mut self, step: usize, run: impl FnOnce() -> Result<f64>) -> Result<()> {
-        let start = Instant::now();
+        let (start, cpu_start) = (Instant::now(), cpu_ms());
         let loss = run()?;
         let ms = 1e3 * start.elapsed().as_secs_f64();
+        let cpu = cpu_ms().zip(cpu_start).map(|(end, start)| end - start);
         if !loss.is_finite() {
             return Err(Error::Diverged { step, what: "loss", value: loss });
         }
         self.losses.push(loss);
         if step > 0 {
             self.step_ms.push(ms);
+            self.cpu_ms.extend(cpu);
         }
         Ok(())
     }
 
     fn finished(mut self, tokens: usize) -> Self {
-        self.tokens_per_second = 1e3 * tokens as f64 / median(&self.step_ms);
+        let rate = |ms: &[f64]| 1e3 * tokens as f64 / median(ms);
+        self.tokens_per_second = rate(&self.step_ms);
+        self.tokens_per_cpu_second = (self.cpu_ms.len() == self.step_ms.len()).then(|| rate(&self.cpu_ms));
         self
     }
+}
+
+/// The processor time of all threads of this process so far, from Linux's `schedstat`.
+pub(super) fn cpu_ms() -> Option<f64> {
+    let mut nanoseconds = 0.0;
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        nanoseconds += text.split_whitespace().next()?.parse::<f64>().ok()?;
+    }
+    Some(nanoseconds / 1e6)
 }
 
 /// The median of some times.

@@ -7,7 +7,7 @@ use lldm_models::Trunk;
 use lldm_models::nn::backward;
 use serde::Serialize;
 
-use super::compare::median;
+use super::compare::{cpu_ms, median};
 use super::stream::batch;
 use crate::ema::Ema;
 use crate::error::Result;
@@ -36,6 +36,8 @@ pub struct RecipeStep {
     pub ema_ms: f64,
     /// The whole step.
     pub step_ms: f64,
+    /// Milliseconds of processor time of the whole step, all threads together, where the system tells.
+    pub step_cpu_ms: Option<f64>,
     /// Tokens a second at the median step.
     pub tokens_per_second: f64,
     /// The loss of each step in nats per scored token.
@@ -58,12 +60,12 @@ fn run(recipe: &Recipe, steps: usize) -> Result<RecipeStep> {
     let (length, rows) = (recipe.data.length, recipe.train.batch);
     let scored = vec![true; rows * length];
     let mut times = vec![Vec::new(); 5];
-    let mut losses = Vec::new();
+    let (mut cpu_times, mut losses) = (Vec::new(), Vec::new());
     for step in 0..steps {
         let tokens = batch(step, rows, length, vocabulary).targets;
         let cut = recipe.data.cuts[step % recipe.data.cuts.len()];
         let rows = Rows { tokens: &tokens, scored: &scored, length: length / cut };
-        let start = Instant::now();
+        let (start, cpu_start) = (Instant::now(), cpu_ms());
         let loss = objective.loss(&trunk, &rows, &Rng::new(recipe.train.seed, 1).at(step, 0))?;
         let forward = start.elapsed();
         let grads = backward(&loss.tensor)?;
@@ -73,23 +75,26 @@ fn run(recipe: &Recipe, steps: usize) -> Result<RecipeStep> {
         let updated = start.elapsed();
         ema.update(&parameters, step)?;
         let whole = start.elapsed();
+        let cpu = cpu_ms().zip(cpu_start).map(|(end, start)| end - start);
         losses.push(loss.nats / loss.tokens as f64);
         if step > 0 {
+            cpu_times.extend(cpu);
             let parts = [forward, reversed - forward, updated - reversed, whole - updated, whole];
             times.iter_mut().zip(parts).for_each(|(times, part)| times.push(1e3 * part.as_secs_f64()));
         }
     }
-    let median = |part: usize| median(&times[part]);
+    let middle = |part: usize| median(&times[part]);
     Ok(RecipeStep {
         parameters: parameters.count(),
         tokens: rows * length,
         threads: rayon::current_num_threads(),
-        forward_ms: median(0),
-        backward_ms: median(1),
-        optimizer_ms: median(2),
-        ema_ms: median(3),
-        step_ms: median(4),
-        tokens_per_second: 1e3 * (rows * length) as f64 / median(4),
+        forward_ms: middle(0),
+        backward_ms: middle(1),
+        optimizer_ms: middle(2),
+        ema_ms: middle(3),
+        step_ms: middle(4),
+        step_cpu_ms: (cpu_times.len() == times[4].len()).then(|| median(&cpu_times)),
+        tokens_per_second: 1e3 * (rows * length) as f64 / middle(4),
         losses,
     })
 }
