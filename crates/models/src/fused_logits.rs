@@ -15,6 +15,8 @@ use lldm_diffusion::vocabulary::{BoundTerms, ClassStat, Draw, NoisedCell, bound_
 use lldm_diffusion::{Compat, Error, LogitTransform, Logits, Prediction, Proposal, Result, Statistics, Token};
 use lldm_kernels::vocab::{self, Change, Classes, Request, Summary, Transform, class_summaries, soft_cap_in_place};
 
+use crate::nn::Part;
+
 /// Logits `[L, V]` that the fused pass reduces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FusedLogits {
@@ -80,7 +82,8 @@ impl Prediction for FusedLogits {
         let changes = changes(transform);
         let fused = fused_transform(transform, self.soft_cap, &changes);
         let asked: Vec<_> = requests.iter().map(fused_request).collect();
-        let summaries = vocab::reduce(self.logits.values(), self.vocabulary(), &asked, &fused);
+        let pass = || vocab::reduce(self.logits.values(), self.vocabulary(), &asked, &fused);
+        let summaries = Part::Vocabulary.time(pass);
         let answer = |(request, summary): (&RowRequest<'_>, &Summary)| match request.draw {
             Draw::Uniforms(_) => reference(request),
             Draw::Argmax | Draw::Key(_) if summary.max.is_finite() => proposal(summary),

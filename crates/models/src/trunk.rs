@@ -15,8 +15,8 @@ use lldm_diffusion::{Noise, Token};
 
 use crate::error::{Error, Result};
 use crate::nn::{
-    CrossEntropy, DecoderBlock, DecoderBlockConfig, Embedding, FeedForwardKind, Init, KvCache, Linear, RmsNorm, Rope,
-    Visibility, Weights, add_rows, decode,
+    CrossEntropy, DecoderBlock, DecoderBlockConfig, Embedding, FeedForwardKind, Init, KvCache, Linear, Part, RmsNorm,
+    Rope, Visibility, Weights, add_rows, decode,
 };
 use crate::process::{Answers, NoiseConfig};
 
@@ -156,7 +156,7 @@ impl Trunk {
     ) -> Result<Tensor> {
         let rope =
             Rope::new(positions, self.config.hidden_size / self.config.num_attention_heads, self.config.rope_theta);
-        let mut x = self.embedding.forward(tokens)?;
+        let mut x = Part::Embedding.time(|| self.embedding.forward(tokens))?;
         if let Some(embedding) = &self.time {
             let times = times.unwrap_or(&[]);
             x = match times.len() {
@@ -175,12 +175,12 @@ impl Trunk {
         if let Some((cache, true)) = cache {
             cache.length += positions.len();
         }
-        self.norm.forward(&x)
+        Part::Norms.time(|| self.norm.forward(&x))
     }
 
     /// The logits of N hidden vectors: [N, D] to [N, V].
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.embedding.logits(hidden)
+        Part::Logits.time(|| self.embedding.logits(hidden))
     }
 
     /// The sum over M rows of weight * -ln softmax(logits) at the target, for rows `rows` of hidden vectors [N, D]: a scalar.

@@ -1,20 +1,24 @@
-//! `lldm bench --against`: what few steps buy in speed and what they cost in quality, beside another model in the same run.
+//! `lldm bench --against`: what few steps buy in speed and what they cost in quality, beside another model in the same run. Without
+//! another model: what a pass costs ([`super::bench_model`]).
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use lldm::Pipeline;
 use lldm::judge::KneserNey;
 use lldm_eval::samples::{self, Sample, TextReport};
 use lldm_eval::tradeoff::{self, Contender, Progress, TradeoffConfig};
+use lldm_kernels::QuantFormat;
 use lldm_models::Defaults;
 use lldm_train::data::Places;
 use serde_json::{Map, Value};
 
 use super::bench_kernels::{self, KernelsArgs};
+use super::bench_model;
 use super::bench_report::{Bench, JudgeReport};
 use crate::judge::{self, JudgeText};
 use crate::machine::{self, Machine};
@@ -33,12 +37,31 @@ pub(crate) struct BenchArgs {
     /// `embedded`, `toy`, or a folder with config.json, model.safetensors and tokenizer.json
     #[arg(default_value = "embedded")]
     model: String,
-    /// The model that it is set against, with the same tokenizer; it writes with its own sampler
+    /// The same, as other commands name it
+    #[arg(short = 'm', long = "model", value_name = "MODEL", conflicts_with = "model")]
+    named: Option<String>,
+    /// The model that it is set against, with the same tokenizer; it writes with its own sampler. Without it the parts of a pass are
+    /// measured
     #[arg(long, value_name = "TWIN")]
     against: Option<String>,
-    /// Numbers of steps for the sampler `low_confidence`
+    /// Measure a pass of the network of this config.json, with weights made at random
+    #[arg(long, value_name = "CONFIG.json", conflicts_with_all = ["model", "named", "against"])]
+    pub(super) random_weights: Option<PathBuf>,
+    /// The format of random weights [default: bf16]
+    #[arg(long, value_name = "FORMAT", requires = "random_weights", value_parser = format())]
+    pub(super) quant: Option<QuantFormat>,
+    /// Cells of the canvas of a measured pass [default: 256, or as many as the model sees]
+    #[arg(long, value_name = "CELLS", value_parser = count, conflicts_with = "against")]
+    pub(super) canvas: Option<usize>,
+    /// Tokens before the canvas of a measured pass
+    #[arg(long, value_name = "TOKENS", default_value_t = 0, conflicts_with = "against")]
+    pub(super) prefix: usize,
+    /// Passes that are measured
+    #[arg(long, value_parser = count, default_value = "20", conflicts_with = "against")]
+    pub(super) passes: usize,
+    /// Numbers of steps for the sampler `low_confidence`, or of passes that a canvas takes
     #[arg(long, value_delimiter = ',', value_parser = count, default_value = "4,8,16,32,64")]
-    steps: Vec<usize>,
+    pub(super) steps: Vec<usize>,
     /// Probabilities for the sampler `threshold`
     #[arg(long, value_delimiter = ',', value_parser = probability, allow_negative_numbers = true)]
     #[arg(default_value = "0.5,0.7,0.9")]
@@ -73,14 +96,21 @@ pub(crate) struct BenchArgs {
     svg: Option<PathBuf>,
     /// Write JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// What else can be measured.
 #[derive(Debug, Subcommand)]
 enum What {
-    /// The matrix products, beside this CPU's peak and candle's own
+    /// The kernels, beside this CPU's peak and candle's own operations
     Kernels(KernelsArgs),
+}
+
+impl BenchArgs {
+    /// The model asked for.
+    pub(super) fn model(&self) -> &str {
+        self.named.as_ref().unwrap_or(&self.model)
+    }
 }
 
 /// The judge with the text behind it.
@@ -95,13 +125,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         return bench_kernels::run(args);
     }
     let Some(against) = &args.against else {
-        bail!(
-            "`lldm bench` sets a model against another one: name it with --against; `lldm bench kernels` measures the products"
-        );
+        return bench_model::run(args);
     };
     args.svg.as_deref().map_or(Ok(()), check_folder)?;
     let machine = Machine::detect()?;
-    let pipeline = Pipeline::load(&args.model)?;
+    let pipeline = Pipeline::load(args.model())?;
     let twin = Pipeline::load(against)?;
     tradeoff::check_tokenizers(&pipeline, &twin)?;
     let contenders = contenders(args, &pipeline, &twin)?;
@@ -122,7 +150,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let bench = Bench {
         date: machine::today(),
         machine,
-        model: args.model.clone(),
+        model: args.model().to_string(),
         twin: against.clone(),
         config,
         judge: judge.map(|judge| JudgeReport { order: judge.model.order(), text: judge.text.name }),
@@ -163,7 +191,7 @@ fn contenders<'a>(args: &BenchArgs, pipeline: &'a Pipeline, twin: &'a Pipeline) 
 /// The judge, if there is text for one. What the user names must do; what nobody named may be missing, which is said.
 fn judge(args: &BenchArgs, pipeline: &Pipeline) -> Result<Option<Judge>> {
     let places = Places::from_env()?;
-    let (tokenizer, model) = (pipeline.tokenizer(), &args.model);
+    let (tokenizer, model) = (pipeline.tokenizer(), args.model());
     let text = if args.judge.is_empty() {
         JudgeText::of_the_default_recipe(&places)?
     } else {
@@ -243,6 +271,14 @@ fn check_folder(path: &Path) -> Result<()> {
         Some(folder) => bail!("cannot write {}: there is no folder {}", path.display(), folder.display()),
         None => Ok(()),
     }
+}
+
+/// The formats that weights can have.
+fn format() -> impl TypedValueParser<Value = QuantFormat> {
+    PossibleValuesParser::new(QuantFormat::ALL.map(QuantFormat::name)).map(|name| {
+        // The parser lets only these names through.
+        QuantFormat::ALL.into_iter().find(|format| format.name() == name).unwrap_or(QuantFormat::Q8_0)
+    })
 }
 
 fn count(text: &str) -> Result<usize, String> {

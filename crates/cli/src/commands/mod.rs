@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod bench_kernels;
+mod bench_model;
 mod bench_report;
 pub(crate) mod completions;
 pub(crate) mod convert;

@@ -115,3 +115,42 @@ fn the_products_are_measured_beside_peak_and_peer() {
     assert!(refused.stderr.contains("there is no kernel `gemm_q9`; names begin with gemm_bf16"), "{}", refused.stderr);
     assert!(place.good(&["bench", "kernels", "--help"]).contains("Usage: lldm bench kernels"));
 }
+
+#[test]
+fn a_pass_is_measured_part_by_part() {
+    let place = Place::new();
+    let config = r#"{"model_type": "lldm_trunk", "vocab_size": 300, "hidden_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 128, "max_position_embeddings": 96, "attention": "full",
+        "mask_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}"#;
+    place.file("config.json", config);
+    for more in [&["--quant", "q8_0"][..], &["--prefix", "10", "--canvas", "40"]] {
+        let args = ["bench", "--random-weights", "config.json", "--passes", "3", "--steps", "4,8", "--json"];
+        let value: Value = serde_json::from_str(&place.good(&[&args[..], more].concat())).unwrap();
+        let canvas = if more.contains(&"--canvas") { 40 } else { 96 };
+        assert_eq!(
+            (value["canvas"].as_u64(), value["prefix"].as_u64()),
+            (Some(canvas), Some(if canvas == 40 { 10 } else { 0 }))
+        );
+        let number = |value: &Value| value.as_f64().unwrap();
+        let parts = value["parts"].as_array().unwrap();
+        assert_eq!(parts.len(), 7);
+        assert!(parts.iter().all(|part| number(&part["ms"]) > 0.0), "{value}");
+        let whole = number(&value["ms_per_nfe"]);
+        let sum: f64 = parts.iter().map(|part| number(&part["ms"])).sum();
+        assert!((sum + number(&value["rest_ms"]) - whole).abs() < 1e-9);
+        let steps = &value["tokens_per_second"].as_array().unwrap()[1];
+        assert_eq!(steps["steps"], 8);
+        assert!(
+            (number(&steps["tokens_per_second"]) - canvas as f64 / (8e-3 * whole)).abs()
+                < 1e-6 * whole.recip().max(1e6)
+        );
+    }
+    assert!(place.good(&["bench", "-m", "toy", "--passes", "2"]).contains("tokens/s under its own settings"));
+    let long = place.run(&["bench", "--random-weights", "config.json", "--prefix", "90", "--canvas", "10"]);
+    assert_eq!(long.code, Some(1));
+    assert!(
+        long.stderr.contains("a canvas of 10 cells behind 90 tokens does not fit: the model sees at most 96"),
+        "{}",
+        long.stderr
+    );
+}

@@ -61,8 +61,8 @@ fn benches() {
     let mut told = Told::default();
     place.file("other.txt", "words that the toy has not\n");
     for args in [
-        &["bench"][..],
-        &["bench", "toy"],
+        &["bench", "no/model"][..],
+        &["bench", "toy", "--quant", "q4_k"],
         &["bench", "kernel", "--against", "toy"],
         &["bench", "toy", "--against", "no/model"],
         &["bench", "toy", "--against", "embedded"],

@@ -12,6 +12,7 @@ use super::kv_cache::LayerCache;
 use super::linear::Linear;
 use super::mlp::SwiGlu;
 use super::norm::RmsNorm;
+use super::parts::Part;
 use super::rope::Rope;
 use super::weights::{Init, Weights};
 use crate::error::Result;
@@ -112,25 +113,29 @@ impl DecoderBlock {
         let DecoderBlockConfig { heads, head_width, .. } = self.config;
         let length = x.dim(0)? / batch;
         let shape = (batch, length, heads, head_width);
-        let normed = self.input_norm.forward(x)?;
-        let (mut query, mut key) =
-            (self.query.forward(&normed)?.reshape(shape)?, self.key.forward(&normed)?.reshape(shape)?);
-        if let Some((query_norm, key_norm)) = &self.head_norms {
-            (query, key) = (query_norm.forward(&query)?, key_norm.forward(&key)?);
-        }
-        if let Some(rope) = rope {
-            (query, key) = (rope.rotate(&query)?, rope.rotate(&key)?);
-        }
-        let value = self.value.forward(&normed)?.reshape(shape)?;
-        let cached = cache.as_ref().map_or(&[][..], |(cache, _)| cache.segments());
-        let scale = (head_width as f32).powf(-0.5);
-        let attended = attend_cached(&query, cached, &key, &value, visibility, scale)?;
-        if let Some((cache, true)) = cache {
-            cache.append(key, value)?;
-        }
-        let attended = attended.reshape((batch * length, heads * head_width))?;
-        let x = (x + self.output.forward(&attended)?)?;
-        let inner = self.feed_forward.forward(&self.inner_norm.forward(&x)?)?;
+        let normed = Part::Norms.time(|| self.input_norm.forward(x))?;
+        let [mut query, mut key, value] = Part::Projections.time(|| -> Result<_> {
+            let project = |layer: &Linear| -> Result<Tensor> { Ok(layer.forward(&normed)?.reshape(shape)?) };
+            Ok([project(&self.query)?, project(&self.key)?, project(&self.value)?])
+        })?;
+        let attended = Part::Attention.time(|| -> Result<_> {
+            if let Some((query_norm, key_norm)) = &self.head_norms {
+                (query, key) = (query_norm.forward(&query)?, key_norm.forward(&key)?);
+            }
+            if let Some(rope) = rope {
+                (query, key) = (rope.rotate(&query)?, rope.rotate(&key)?);
+            }
+            let cached = cache.as_ref().map_or(&[][..], |(cache, _)| cache.segments());
+            let scale = (head_width as f32).powf(-0.5);
+            let attended = attend_cached(&query, cached, &key, &value, visibility, scale)?;
+            if let Some((cache, true)) = cache {
+                cache.append(key, value)?;
+            }
+            Ok(attended.reshape((batch * length, heads * head_width))?)
+        })?;
+        let x = (x + Part::Projections.time(|| self.output.forward(&attended))?)?;
+        let normed = Part::Norms.time(|| self.inner_norm.forward(&x))?;
+        let inner = Part::FeedForward.time(|| self.feed_forward.forward(&normed))?;
         Ok((x + inner)?)
     }
 }

@@ -106,7 +106,10 @@ impl Linear {
     /// N rows of the weight in f32: [N, in].
     pub fn rows(&self, rows: &[u32]) -> Result<Tensor> {
         match &self.storage {
-            Storage::F32(weight) | Storage::Bf16(weight) => select_rows(weight, rows.to_vec()),
+            Storage::F32(weight) | Storage::Bf16(weight) => {
+                check(rows, weight.dim(0)?)?;
+                select_rows(weight, rows.to_vec())
+            }
             Storage::Packed(packed) => gather(rows, [packed.cols(), packed.rows()], |row, out| packed.column(row, out)),
             Storage::Quant(packed) => {
                 gather(rows, [packed.outputs(), packed.inputs()], |row, out| packed.row(row, out))
@@ -129,14 +132,19 @@ impl From<PackedQuant> for Linear {
     }
 }
 
+/// Fails unless all rows are below `size`.
+fn check(rows: &[u32], size: usize) -> Result<()> {
+    match rows.iter().map(|row| *row as usize).find(|row| *row >= size) {
+        Some(index) => Err(candle_core::Error::InvalidIndex { op: "rows", index, size }.bt().into()),
+        None => Ok(()),
+    }
+}
+
 fn gather(rows: &[u32], [output, input]: [usize; 2], read: impl Fn(usize, &mut [f32])) -> Result<Tensor> {
+    check(rows, output)?;
     let mut out = vec![0.0; rows.len() * input];
     for (row, out) in rows.iter().zip(out.chunks_exact_mut(input.max(1))) {
-        let index = *row as usize;
-        if index >= output {
-            return Err(candle_core::Error::InvalidIndex { op: "rows", index, size: output }.bt().into());
-        }
-        read(index, out);
+        read(*row as usize, out);
     }
     Ok(Tensor::from_vec(out, (rows.len(), input), &Device::Cpu)?)
 }
