@@ -3,97 +3,80 @@
 //! A column of a product does not depend on the others, so the joined product has the bits of the separate ones; the input is
 //! rounded and packed once. Backward, the gradients to the input come out as one sum.
 
-use lldm_kernels::gemm::{Layout, gemm_bf16};
+use lldm_kernels::gemm::{Layout, PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16};
 
 use crate::nn::buffer::Buffer;
 use crate::nn::gradients::written;
 use crate::nn::linear::Linear;
-use crate::nn::slices::{Values, tensor};
+use crate::nn::slices::tensor;
 
-/// Some layers.
-pub(super) struct Joined<'a> {
-    layers: Vec<&'a Linear>,
-    input: usize,
-    weights: Weights<'a>,
+/// The layers, packed for products of one direction.
+pub(super) struct Joined {
+    packed: PackedBf16,
 }
 
-enum Weights<'a> {
-    One(Values<'a>),
-    Many(Buffer),
-}
+impl Joined {
+    /// From the input to the output.
+    pub(super) fn there(layers: &[&Linear]) -> candle_core::Result<Self> {
+        Self::packed(layers, Layout::transposed)
+    }
 
-impl<'a> Joined<'a> {
-    pub(super) fn new(layers: Vec<&'a Linear>) -> candle_core::Result<Self> {
-        let mut input = 0;
-        let mut values = Vec::with_capacity(layers.len());
-        for layer in &layers {
-            input = layer.weight().dims2()?.1;
-            values.push(tensor(layer.weight())?);
+    /// From the gradient of the output to that of the input.
+    pub(super) fn back(layers: &[&Linear]) -> candle_core::Result<Self> {
+        Self::packed(layers, |layout| layout)
+    }
+
+    fn packed(layers: &[&Linear], turn: impl Fn(Layout) -> Layout) -> candle_core::Result<Self> {
+        let (mut output, mut input) = (0, 0);
+        for layer in layers {
+            let (rows, columns) = layer.weight().dims2()?;
+            (output, input) = (output + rows, columns);
         }
-        let weights = match values.pop() {
-            Some(only) if values.is_empty() => Weights::One(only),
-            last => {
-                values.extend(last);
-                let mut all = Buffer::new(values.iter().map(|part| part.len()).sum());
-                let mut rest = &mut all[..];
-                for part in &values {
-                    let (to, after) = rest.split_at_mut(part.len());
-                    to.copy_from_slice(part);
-                    rest = after;
-                }
-                Weights::Many(all)
+        let layout = turn(Layout::row_major(output, input));
+        let packed = if let [layer] = layers {
+            pack_bf16(&tensor(layer.weight())?, layout)
+        } else {
+            let mut all = Buffer::new(output * input);
+            let mut rest = &mut all[..];
+            for layer in layers {
+                let part = tensor(layer.weight())?;
+                let (to, after) = rest.split_at_mut(part.len());
+                to.copy_from_slice(&part);
+                rest = after;
             }
+            pack_bf16(&all, layout)
         };
-        Ok(Self { layers, input, weights })
+        Ok(Self { packed })
     }
 
-    /// [N, I] to [N, O].
-    pub(super) fn forward(&self, x: &[f32]) -> Buffer {
-        let rows = x.len() / self.input;
-        let mut out = Buffer::new(rows * self.output());
-        let weights = Layout::row_major(self.output(), self.input).transposed();
-        gemm_bf16(x, Layout::row_major(rows, self.input), self.weights(), weights, &mut out);
-        out
+    /// The product of some rows.
+    pub(super) fn multiply(&self, x: &[f32], out: &mut [f32]) {
+        let layout = Layout::row_major(x.len() / self.packed.rows(), self.packed.rows());
+        gemm_bf16_packed(x, layout, &self.packed, out);
     }
 
-    /// The gradient of the output [N, O] to that of the input [N, I].
-    pub(super) fn to_input(&self, grad: &[f32]) -> Buffer {
-        let rows = grad.len() / self.output();
-        let mut out = Buffer::new(rows * self.input);
-        let weights = Layout::row_major(self.output(), self.input);
-        gemm_bf16(grad, Layout::row_major(rows, self.output()), self.weights(), weights, &mut out);
-        out
+    /// The width of what comes out.
+    pub(super) fn width(&self) -> usize {
+        self.packed.cols()
     }
+}
 
-    /// Hands over the gradients of the weights, given the input [N, I] and the gradient of the output [N, O].
-    pub(super) fn to_weights(&self, x: &[f32], grad: &[f32]) -> candle_core::Result<()> {
-        let rows = x.len() / self.input;
-        let (grads, x_layout) =
-            (Layout::row_major(rows, self.output()).transposed(), Layout::row_major(rows, self.input));
-        if let [layer] = self.layers[..] {
-            written(layer.weight(), |out| gemm_bf16(grad, grads, x, x_layout, out))?;
-            return Ok(());
-        }
-        let mut all = Buffer::new(self.output() * self.input);
-        gemm_bf16(grad, grads, x, x_layout, &mut all);
-        let mut rest = &all[..];
-        for layer in &self.layers {
-            let (part, after) = rest.split_at(layer.weight().elem_count());
-            written(layer.weight(), |out| out.copy_from_slice(part))?;
-            rest = after;
-        }
-        Ok(())
+/// Hands over the gradients of the layers' weights, given `rows` rows of their input [N, I] and of the gradient of their output
+/// [N, O].
+pub(super) fn to_weights(layers: &[&Linear], rows: usize, x: &[f32], grad: &[f32]) -> candle_core::Result<()> {
+    let grads = Layout::row_major(rows, grad.len() / rows).transposed();
+    let x_layout = Layout::row_major(rows, x.len() / rows);
+    if let [layer] = layers {
+        written(layer.weight(), |out| gemm_bf16(grad, grads, x, x_layout, out))?;
+        return Ok(());
     }
-
-    fn weights(&self) -> &[f32] {
-        match &self.weights {
-            Weights::One(values) => values,
-            Weights::Many(values) => values,
-        }
+    let mut all = Buffer::new(grads.rows * x_layout.cols);
+    gemm_bf16(grad, grads, x, x_layout, &mut all);
+    let mut rest = &all[..];
+    for layer in layers {
+        let (part, after) = rest.split_at(layer.weight().elem_count());
+        written(layer.weight(), |out| out.copy_from_slice(part))?;
+        rest = after;
     }
-
-    /// O.
-    fn output(&self) -> usize {
-        self.weights().len() / self.input
-    }
+    Ok(())
 }
