@@ -4,7 +4,7 @@
 //! positions may be left out, and the feed-forward layer may be the plain one with GELU.
 
 use candle_core::Tensor;
-use lldm_kernels::Gelu;
+use lldm_kernels::{Gelu, SplitHeads};
 
 use super::attention::{Visibility, attend_cached};
 use super::gelu_mlp::GeluMlp;
@@ -14,6 +14,7 @@ use super::mlp::SwiGlu;
 use super::norm::RmsNorm;
 use super::parts::Part;
 use super::rope::Rope;
+use super::slices::tensor;
 use super::weights::{Init, Weights};
 use crate::error::Result;
 
@@ -140,7 +141,46 @@ impl DecoderBlock {
     }
 }
 
+impl DecoderBlock {
+    /// The layers that make queries, keys and values.
+    pub(super) fn projections(&self) -> Vec<&Linear> {
+        vec![&self.query, &self.key, &self.value]
+    }
+
+    /// Shows to `f` what lies between the joined product of the projections and the attention.
+    pub(super) fn with_split(&self, rope: Option<&Rope>, f: impl FnOnce(SplitHeads<'_>)) -> candle_core::Result<()> {
+        let norms = self.head_norms.as_ref();
+        let weights =
+            norms.map(|(query, key)| Ok::<_, candle_core::Error>([tensor(query.weight())?, tensor(key.weight())?]));
+        let weights = weights.transpose()?;
+        let eps = norms.map_or(0.0, |(query, _)| query.eps());
+        f(SplitHeads {
+            heads: self.config.heads,
+            head_dim: self.config.head_width,
+            norms: weights.as_ref().map(|[query, key]| ([&**query, &**key], eps)),
+            rotation: rope.map(Rope::rotation),
+        });
+        Ok(())
+    }
+}
+
 impl FeedForward {
+    /// The layers from D to the inner units.
+    pub(super) fn widening(&self) -> Vec<&Linear> {
+        match self {
+            Self::SwiGlu(mlp) => vec![&mlp.gate, &mlp.up],
+            Self::Gelu(mlp) => vec![&mlp.up],
+        }
+    }
+
+    /// The layer back to D.
+    pub(super) fn narrowing(&self) -> &Linear {
+        match self {
+            Self::SwiGlu(mlp) => &mlp.down,
+            Self::Gelu(mlp) => &mlp.down,
+        }
+    }
+
     /// Reads the layer called `name`, for width D and F inner units.
     pub fn new(
         weights: &mut dyn Weights,

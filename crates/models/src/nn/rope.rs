@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
 
+use lldm_kernels::Rotation;
+
 use super::slices::{slice, tensor};
 use crate::error::Result;
 
@@ -32,10 +34,10 @@ impl Rope {
         Self { table: Arc::new(Table { cos, sin, positions: positions.to_vec() }) }
     }
 
-    /// Cosines, sines and the L positions.
-    pub(super) fn rotation(&self) -> (&[f32], &[f32], &[usize]) {
+    /// For the kernels.
+    pub(super) fn rotation(&self) -> Rotation<'_> {
         let Table { cos, sin, positions } = &*self.table;
-        (cos, sin, positions)
+        Rotation { cos, sin, positions }
     }
 
     /// [B, L, H, Dh] to the same shape.

@@ -3,12 +3,12 @@
 use std::fs;
 
 use candle_core::DType;
-use lldm_diffusion::{Condition, Logits, State, StepInput};
-use lldm_kernels::{Layout, PackedQuant, QuantFormat, pack_bf16, selected_kernel};
+use lldm_diffusion::{Condition, State, StepInput};
+use lldm_kernels::{Layout, PackedQuant, QuantFormat, bf16_path, pack_bf16};
 use lldm_models::convert::Target;
 use lldm_models::load::{GENERATION_CONFIG, TOKENIZER};
 use lldm_models::nn::{Loaded, Precision, StorageKind};
-use lldm_models::{StorageUse, Trunk, TrunkConfig};
+use lldm_models::{FusedLogits, StorageUse, Trunk, TrunkConfig};
 use safetensors::SafeTensors;
 
 use crate::support::{

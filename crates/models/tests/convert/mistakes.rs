@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use candle_core::{DType, Device, Tensor};
-use lldm_kernels::{QuantFormat, selected_kernel};
+use lldm_kernels::{QuantFormat, bf16_path};
 use lldm_models::convert::{ConvertConfig, Target, convert};
 use lldm_models::load::{CONFIG, TOKENIZER, WEIGHTS};
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ fn edit_header(place: &TempDir, name: &str, shift: usize, edit: impl Fn(String) 
 
 #[test]
 fn packed_files_for_another_kernel_version_or_place_are_refused() {
-    let own = selected_kernel().unwrap().to_string();
+    let own = bf16_path().layout().to_string();
     let other = if own == "portable" { "avx512" } else { "portable" };
     let kernel = |name: &str| format!(r#"\"kernel\":\"{name}\""#);
     let place = place(&config(), DType::BF16);

@@ -4,102 +4,86 @@
 //! rounded and packed once. Backward, the gradients to the input come out as one sum.
 
 use candle_core::{Error, Tensor};
-use lldm_kernels::gemm::{Layout, gemm_bf16};
+use lldm_kernels::gemm::{Layout, PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16};
 
 use crate::nn::buffer::Buffer;
 use crate::nn::gradients::written;
 use crate::nn::linear::Linear;
-use crate::nn::slices::{Values, tensor};
+use crate::nn::slices::tensor;
 
-/// Some layers.
-pub(super) struct Joined<'a> {
-    /// Their weights.
-    parts: Vec<&'a Tensor>,
-    input: usize,
-    weights: Weights<'a>,
+/// The layers, packed for products of one direction.
+pub(super) struct Joined {
+    packed: PackedBf16,
 }
 
-enum Weights<'a> {
-    One(Values<'a>),
-    Many(Buffer),
-}
+impl Joined {
+    /// From the input to the output.
+    pub(super) fn there(layers: &[&Linear]) -> candle_core::Result<Self> {
+        Self::packed(layers, Layout::transposed)
+    }
 
-impl<'a> Joined<'a> {
-    pub(super) fn new(layers: Vec<&'a Linear>) -> candle_core::Result<Self> {
-        let mut input = 0;
-        let mut parts = Vec::with_capacity(layers.len());
-        let mut values = Vec::with_capacity(layers.len());
+    /// From the gradient of the output to that of the input.
+    pub(super) fn back(layers: &[&Linear]) -> candle_core::Result<Self> {
+        Self::packed(layers, |layout| layout)
+    }
+
+    fn packed(layers: &[&Linear], turn: impl Fn(Layout) -> Layout) -> candle_core::Result<Self> {
+        let (mut output, mut input) = (0, 0);
         for layer in layers {
-            let frozen = || Error::Msg("only layers whose weights are kept in f32 can be trained".to_string()).bt();
-            let weight = layer.weight().ok_or_else(frozen)?;
-            input = weight.dims2()?.1;
-            values.push(tensor(weight)?);
-            parts.push(weight);
+            let (rows, columns) = weight(layer)?.dims2()?;
+            (output, input) = (output + rows, columns);
         }
-        let weights = match values.pop() {
-            Some(only) if values.is_empty() => Weights::One(only),
-            last => {
-                values.extend(last);
-                let mut all = Buffer::new(values.iter().map(|part| part.len()).sum());
-                let mut rest = &mut all[..];
-                for part in &values {
-                    let (to, after) = rest.split_at_mut(part.len());
-                    to.copy_from_slice(part);
-                    rest = after;
-                }
-                Weights::Many(all)
+        let layout = turn(Layout::row_major(output, input));
+        let packed = if let [layer] = layers {
+            pack_bf16(&tensor(weight(layer)?)?, layout)
+        } else {
+            let mut all = Buffer::new(output * input);
+            let mut rest = &mut all[..];
+            for layer in layers {
+                let part = tensor(weight(layer)?)?;
+                let (to, after) = rest.split_at_mut(part.len());
+                to.copy_from_slice(&part);
+                rest = after;
             }
+            pack_bf16(&all, layout)
         };
-        Ok(Self { parts, input, weights })
+        Ok(Self { packed })
     }
 
-    /// [N, I] to [N, O].
-    pub(super) fn forward(&self, x: &[f32]) -> Buffer {
-        let rows = x.len() / self.input;
-        let mut out = Buffer::new(rows * self.output());
-        let weights = Layout::row_major(self.output(), self.input).transposed();
-        gemm_bf16(x, Layout::row_major(rows, self.input), self.weights(), weights, &mut out);
-        out
+    /// The product of some rows.
+    pub(super) fn multiply(&self, x: &[f32], out: &mut [f32]) {
+        let layout = Layout::row_major(x.len() / self.packed.rows(), self.packed.rows());
+        gemm_bf16_packed(x, layout, &self.packed, out);
     }
 
-    /// The gradient of the output [N, O] to that of the input [N, I].
-    pub(super) fn to_input(&self, grad: &[f32]) -> Buffer {
-        let rows = grad.len() / self.output();
-        let mut out = Buffer::new(rows * self.input);
-        let weights = Layout::row_major(self.output(), self.input);
-        gemm_bf16(grad, Layout::row_major(rows, self.output()), self.weights(), weights, &mut out);
-        out
+    /// The width of what comes out.
+    pub(super) fn width(&self) -> usize {
+        self.packed.cols()
     }
+}
 
-    /// Hands over the gradients of the weights, given the input [N, I] and the gradient of the output [N, O].
-    pub(super) fn to_weights(&self, x: &[f32], grad: &[f32]) -> candle_core::Result<()> {
-        let rows = x.len() / self.input;
-        let (grads, x_layout) =
-            (Layout::row_major(rows, self.output()).transposed(), Layout::row_major(rows, self.input));
-        if let [weight] = self.parts[..] {
-            written(weight, |out| gemm_bf16(grad, grads, x, x_layout, out))?;
-            return Ok(());
-        }
-        let mut all = Buffer::new(self.output() * self.input);
-        gemm_bf16(grad, grads, x, x_layout, &mut all);
-        let mut rest = &all[..];
-        for weight in &self.parts {
-            let (part, after) = rest.split_at(weight.elem_count());
-            written(weight, |out| out.copy_from_slice(part))?;
-            rest = after;
-        }
-        Ok(())
+/// Hands over the gradients of the layers' weights, given `rows` rows of their input [N, I] and of the gradient of their output
+/// [N, O].
+pub(super) fn to_weights(layers: &[&Linear], rows: usize, x: &[f32], grad: &[f32]) -> candle_core::Result<()> {
+    let grads = Layout::row_major(rows, grad.len() / rows).transposed();
+    let x_layout = Layout::row_major(rows, x.len() / rows);
+    if let [layer] = layers {
+        written(weight(layer)?, |out| gemm_bf16(grad, grads, x, x_layout, out))?;
+        return Ok(());
     }
+    let mut all = Buffer::new(grads.rows * x_layout.cols);
+    gemm_bf16(grad, grads, x, x_layout, &mut all);
+    let mut rest = &all[..];
+    for layer in layers {
+        let (part, after) = rest.split_at(weight(layer)?.elem_count());
+        written(weight(layer)?, |out| out.copy_from_slice(part))?;
+        rest = after;
+    }
+    Ok(())
+}
 
-    fn weights(&self) -> &[f32] {
-        match &self.weights {
-            Weights::One(values) => values,
-            Weights::Many(values) => values,
-        }
-    }
-
-    /// O.
-    fn output(&self) -> usize {
-        self.weights().len() / self.input
-    }
+/// A weight that may still change.
+fn weight(layer: &Linear) -> candle_core::Result<&Tensor> {
+    let frozen = || Error::Msg("only layers whose weights are kept in f32 can be trained".to_string()).bt();
+    layer.weight().ok_or_else(frozen)
 }

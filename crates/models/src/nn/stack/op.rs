@@ -4,7 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Device, Error, Layout, Shape, Tensor};
 
-use super::layer::{Kept, Pass, Setting};
+use super::forward::{Kept, forward};
+use super::reverse::reverse;
+use super::setting::Setting;
 use crate::error::Result;
 use crate::nn::attention::Visibility;
 use crate::nn::buffer::Buffer;
@@ -32,7 +34,7 @@ pub fn decode(
     rope: Option<&Rope>,
     visibility: Visibility,
 ) -> Result<Tensor> {
-    let setting = Setting { batch, rope: rope.cloned(), visibility };
+    let setting = Setting { batch, length: x.dim(0)? / batch.max(1), rope: rope.cloned(), visibility };
     let kept = x.track_op().then(Mutex::default);
     Ok(x.apply_op1(Stack { blocks: blocks.to_vec(), norm: norm.clone(), setting, kept })?)
 }
@@ -57,7 +59,7 @@ impl CustomOp1 for Stack {
         let mut streams: Vec<(Kept, Buffer)> = Vec::with_capacity(self.blocks.len());
         for (at, block) in self.blocks.iter().enumerate() {
             let stream = streams.last().map_or(x, |(_, stream)| stream);
-            let (stream, kept) = Pass::new(block, &self.setting)?.forward(stream, &mut normed, self.norm_after(at))?;
+            let (stream, kept) = forward(block, &self.setting, stream, &mut normed, self.norm_after(at))?;
             if self.kept.is_none() {
                 streams.clear();
             }
@@ -79,7 +81,7 @@ impl CustomOp1 for Stack {
         }
         let first = tensor(x)?;
         let grad = grad.contiguous()?;
-        let mut sum = vec![0.0; first.len()];
+        let mut sum = Buffer::new(first.len());
         {
             let stream = kept.last().map_or(&*first, |(_, stream)| stream);
             let (scales, eps, grad) = (tensor(self.norm.weight())?, self.norm.eps(), tensor(&grad)?);
@@ -90,8 +92,8 @@ impl CustomOp1 for Stack {
         for block in self.blocks.iter().rev() {
             let Some((layer, _)) = kept.pop() else { break };
             let stream = kept.last().map_or(&*first, |(_, stream)| stream);
-            Pass::new(block, &self.setting)?.backward(stream, layer, &mut sum)?;
+            sum = reverse(block, &self.setting, stream, layer, &sum)?;
         }
-        Ok(Some(Tensor::from_vec(sum, x.shape(), &Device::Cpu)?))
+        Ok(Some(Tensor::from_vec(sum.to_vec(), x.shape(), &Device::Cpu)?))
     }
 }
