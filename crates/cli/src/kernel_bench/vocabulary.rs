@@ -33,7 +33,7 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
         &mut || {
             let p = softmax_last_dim(&tensor)?;
             let entropy = (&p * (&p + 1e-30)?.log()?)?.sum(D::Minus1)?;
-            (tensor.argmax(D::Minus1)?, entropy);
+            drop((tensor.argmax(D::Minus1)?, entropy));
             Ok(())
         },
     ])?;

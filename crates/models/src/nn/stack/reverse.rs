@@ -80,7 +80,8 @@ pub(super) fn reverse(
         let normed = inner_normed.par_chunks_mut(piece * width).zip(input_normed.par_chunks_mut(piece * width));
         let all = streams.zip(gradients).zip(wide.zip(normed)).zip(norms.par_chunks_mut(norms_width));
         all.try_for_each(|((((stream, middle), ((behind, between), before)), (wide, normed)), norms)| {
-            let (((joined, (attended, log_sum_exp)), (inner, activated)), (inner_normed, input_normed)) = (wide, normed);
+            let (((joined, (attended, log_sum_exp)), (inner, activated)), (inner_normed, input_normed)) =
+                (wide, normed);
             pass.run(Piece {
                 stream,
                 joined,

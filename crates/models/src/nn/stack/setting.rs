@@ -32,6 +32,13 @@ impl Setting {
     pub(super) fn attention(&self, config: &DecoderBlockConfig, count: usize) -> AttentionShape {
         let DecoderBlockConfig { heads, head_width, .. } = *config;
         let length = self.length;
-        AttentionShape { batch: count / length, heads, kv_heads: heads, queries: length, keys: length, head_dim: head_width }
+        AttentionShape {
+            batch: count / length,
+            heads,
+            kv_heads: heads,
+            queries: length,
+            keys: length,
+            head_dim: head_width,
+        }
     }
 }
