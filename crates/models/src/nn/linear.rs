@@ -105,13 +105,26 @@ impl Linear {
 
     /// N rows of the weight in f32: [N, in].
     pub fn rows(&self, rows: &[u32]) -> Result<Tensor> {
+        let [output, input] = self.shape()?;
+        if let Some(row) = rows.iter().find(|row| **row as usize >= output) {
+            return Err(candle_core::Error::InvalidIndex { op: "rows", index: *row as usize, size: output }
+                .bt()
+                .into());
+        }
         match &self.storage {
             Storage::F32(weight) | Storage::Bf16(weight) => select_rows(weight, rows.to_vec()),
-            Storage::Packed(packed) => gather(rows, [packed.cols(), packed.rows()], |row, out| packed.column(row, out)),
-            Storage::Quant(packed) => {
-                gather(rows, [packed.outputs(), packed.inputs()], |row, out| packed.row(row, out))
-            }
+            Storage::Packed(packed) => gather(rows, input, |row, out| packed.column(row, out)),
+            Storage::Quant(packed) => gather(rows, input, |row, out| packed.row(row, out)),
         }
+    }
+
+    /// [out, in].
+    fn shape(&self) -> Result<[usize; 2]> {
+        Ok(match &self.storage {
+            Storage::F32(weight) | Storage::Bf16(weight) => weight.dims2()?.into(),
+            Storage::Packed(packed) => [packed.cols(), packed.rows()],
+            Storage::Quant(packed) => [packed.outputs(), packed.inputs()],
+        })
     }
 }
 
@@ -129,14 +142,10 @@ impl From<PackedQuant> for Linear {
     }
 }
 
-fn gather(rows: &[u32], [output, input]: [usize; 2], read: impl Fn(usize, &mut [f32])) -> Result<Tensor> {
+fn gather(rows: &[u32], input: usize, read: impl Fn(usize, &mut [f32])) -> Result<Tensor> {
     let mut out = vec![0.0; rows.len() * input];
     for (row, out) in rows.iter().zip(out.chunks_exact_mut(input.max(1))) {
-        let index = *row as usize;
-        if index >= output {
-            return Err(candle_core::Error::InvalidIndex { op: "rows", index, size: output }.bt().into());
-        }
-        read(index, out);
+        read(*row as usize, out);
     }
     Ok(Tensor::from_vec(out, (rows.len(), input), &Device::Cpu)?)
 }

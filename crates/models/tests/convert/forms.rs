@@ -3,12 +3,12 @@
 use std::fs;
 
 use candle_core::DType;
-use lldm_diffusion::{Condition, Logits, State, StepInput};
+use lldm_diffusion::{Condition, State, StepInput};
 use lldm_kernels::{Layout, PackedQuant, QuantFormat, pack_bf16, selected_kernel};
 use lldm_models::convert::Target;
 use lldm_models::load::{GENERATION_CONFIG, TOKENIZER};
 use lldm_models::nn::{Loaded, Precision, StorageKind};
-use lldm_models::{StorageUse, Trunk, TrunkConfig};
+use lldm_models::{FusedLogits, StorageUse, Trunk, TrunkConfig};
 use safetensors::SafeTensors;
 
 use crate::support::{
@@ -169,7 +169,7 @@ fn a_converted_model_is_described() {
             condition: Condition::Given,
         };
         let answer = model.denoiser.denoise(&input, &mut model.denoiser.prefill(&[7]).unwrap()).unwrap();
-        answer.as_any().downcast_ref::<Logits>().unwrap().row(0).to_vec()
+        answer.as_any().downcast_ref::<FusedLogits>().unwrap().row(0).to_vec()
     };
     assert_eq!(ask(&model).len(), VOCABULARY);
     assert!(ask(&model) != ask(&source), "quantising does something");
