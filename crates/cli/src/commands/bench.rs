@@ -48,7 +48,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "CONFIG.json", conflicts_with_all = ["model", "named", "against"])]
     pub(super) random_weights: Option<PathBuf>,
     /// The format of random weights [default: bf16]
-    #[arg(long, value_name = "FORMAT", requires = "random_weights", value_parser = format())]
+    #[arg(long, value_name = "FORMAT", value_parser = format())]
     pub(super) quant: Option<QuantFormat>,
     /// Cells of the canvas of a measured pass [default: 256, or as many as the model sees]
     #[arg(long, value_name = "CELLS", value_parser = count, conflicts_with = "against")]

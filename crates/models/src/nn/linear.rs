@@ -105,16 +105,26 @@ impl Linear {
 
     /// N rows of the weight in f32: [N, in].
     pub fn rows(&self, rows: &[u32]) -> Result<Tensor> {
-        match &self.storage {
-            Storage::F32(weight) | Storage::Bf16(weight) => {
-                check(rows, weight.dim(0)?)?;
-                select_rows(weight, rows.to_vec())
-            }
-            Storage::Packed(packed) => gather(rows, [packed.cols(), packed.rows()], |row, out| packed.column(row, out)),
-            Storage::Quant(packed) => {
-                gather(rows, [packed.outputs(), packed.inputs()], |row, out| packed.row(row, out))
-            }
+        let [output, input] = self.shape()?;
+        if let Some(row) = rows.iter().find(|row| **row as usize >= output) {
+            return Err(candle_core::Error::InvalidIndex { op: "rows", index: *row as usize, size: output }
+                .bt()
+                .into());
         }
+        match &self.storage {
+            Storage::F32(weight) | Storage::Bf16(weight) => select_rows(weight, rows.to_vec()),
+            Storage::Packed(packed) => gather(rows, input, |row, out| packed.column(row, out)),
+            Storage::Quant(packed) => gather(rows, input, |row, out| packed.row(row, out)),
+        }
+    }
+
+    /// [out, in].
+    fn shape(&self) -> Result<[usize; 2]> {
+        Ok(match &self.storage {
+            Storage::F32(weight) | Storage::Bf16(weight) => weight.dims2()?.into(),
+            Storage::Packed(packed) => [packed.cols(), packed.rows()],
+            Storage::Quant(packed) => [packed.outputs(), packed.inputs()],
+        })
     }
 }
 
@@ -132,16 +142,7 @@ impl From<PackedQuant> for Linear {
     }
 }
 
-/// Fails unless all rows are below `size`.
-fn check(rows: &[u32], size: usize) -> Result<()> {
-    match rows.iter().map(|row| *row as usize).find(|row| *row >= size) {
-        Some(index) => Err(candle_core::Error::InvalidIndex { op: "rows", index, size }.bt().into()),
-        None => Ok(()),
-    }
-}
-
-fn gather(rows: &[u32], [output, input]: [usize; 2], read: impl Fn(usize, &mut [f32])) -> Result<Tensor> {
-    check(rows, output)?;
+fn gather(rows: &[u32], input: usize, read: impl Fn(usize, &mut [f32])) -> Result<Tensor> {
     let mut out = vec![0.0; rows.len() * input];
     for (row, out) in rows.iter().zip(out.chunks_exact_mut(input.max(1))) {
         read(*row as usize, out);
