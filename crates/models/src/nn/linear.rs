@@ -7,7 +7,6 @@ use lldm_kernels::gemm::{self, PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf1
 
 use super::cross_entropy::{CrossEntropy, cross_entropy};
 use super::gradients::written;
-use super::rows::select_rows;
 use super::scored::scored;
 use super::slices::{slice, tensor};
 use super::weights::{Init, Precision, Weights};
@@ -77,12 +76,12 @@ impl Linear {
         matches!(self.product, Product::Bf16)
     }
 
-    /// The sum over M rows of weight * -ln softmax(logits) at the target, where the logits are what this layer makes of the rows
-    /// `rows` of hidden [N, in]: a scalar. In bf16 the logits become their gradient at once.
-    pub fn cross_entropy(&self, hidden: &Tensor, rows: Vec<u32>, spec: CrossEntropy) -> Result<Tensor> {
+    /// The sum over N rows of weight * -ln softmax(logits) at the target, where the logits are what this layer makes of hidden
+    /// [N, in]: a scalar. In bf16 the logits become their gradient at once.
+    pub fn cross_entropy(&self, hidden: &Tensor, spec: CrossEntropy) -> Result<Tensor> {
         match &self.product {
-            Product::Bf16 => scored(hidden, rows, &self.weight, spec),
-            _ => cross_entropy(&self.forward(&select_rows(hidden, rows)?)?, spec),
+            Product::Bf16 => scored(hidden, &self.weight, spec),
+            _ => cross_entropy(&self.forward(hidden)?, spec),
         }
     }
 }
