@@ -31,7 +31,7 @@ pub fn rms_norm_backward(
     grad_x: &mut [f32],
     grad_weight: &mut [f32],
 ) {
-    backward(x, weight, eps, grad_out, grad_x, grad_weight, false);
+    backward(x, weight, eps, grad_out, None, grad_x, grad_weight);
 }
 
 /// `sum = x + delta` and `out = rms_norm(sum)` in one pass: a residual stream and the norm that reads it. All are `[N, D]`.
@@ -52,17 +52,19 @@ pub fn add_rms_norm(x: &[f32], delta: &[f32], weight: &[f32], eps: f32, sum: &mu
         });
 }
 
-/// As [`rms_norm_backward`], but the gradient of x is added to what `grad_x` holds: that of the residual stream which goes
-/// past the norm. `grad_weight` is written.
+/// As [`rms_norm_backward`], with `past` `[N, D]` added to the gradient of x: that of the residual stream which goes past the
+/// norm.
 pub fn rms_norm_backward_add(
     x: &[f32],
     weight: &[f32],
     eps: f32,
     grad_out: &[f32],
+    past: &[f32],
     grad_x: &mut [f32],
     grad_weight: &mut [f32],
 ) {
-    backward(x, weight, eps, grad_out, grad_x, grad_weight, true);
+    assert_eq!(x.len(), past.len(), "rms_norm_backward: past must have the shape of x");
+    backward(x, weight, eps, grad_out, Some(past), grad_x, grad_weight);
 }
 
 /// Rows per parallel task, and per partial sum of the weight's gradient.
@@ -77,9 +79,9 @@ fn backward(
     weight: &[f32],
     eps: f32,
     grad_out: &[f32],
+    past: Option<&[f32]>,
     grad_x: &mut [f32],
     grad_weight: &mut [f32],
-    add: bool,
 ) {
     let width = weight.len();
     check_rows(x.len(), width);
@@ -96,7 +98,11 @@ fn backward(
         .par_chunks_mut(chunk)
         .zip(partial.par_chunks_mut(width))
         .zip(x.par_chunks(chunk).zip(grad_out.par_chunks(chunk)))
-        .for_each(|((grad_x, partial), (x, grad_out))| backward_rows(x, weight, eps, grad_out, grad_x, partial, add));
+        .enumerate()
+        .for_each(|(task, ((grad_x, partial), (x, grad_out)))| {
+            let past = past.map(|past| &past[task * chunk..][..x.len()]);
+            backward_rows(x, weight, eps, grad_out, past, grad_x, partial);
+        });
     for row in partial.chunks_exact(width) {
         for (sum, x) in grad_weight.iter_mut().zip(row) {
             *sum += x;
@@ -156,18 +162,18 @@ fn backward_rows(
     weight: &[f32],
     eps: f32,
     grad_out: &[f32],
+    past: Option<&[f32]>,
     grad_x: &mut [f32],
     grad_weight: &mut [f32],
-    add: bool,
 ) {
     dispatch!(backward_body(
         x: &[f32],
         weight: &[f32],
         eps: f32,
         grad_out: &[f32],
+        past: Option<&[f32]>,
         grad_x: &mut [f32],
         grad_weight: &mut [f32],
-        add: bool,
     ))
 }
 
@@ -179,18 +185,19 @@ fn backward_body<S: Simd>(
     weight: &[f32],
     eps: f32,
     grad_out: &[f32],
+    past: Option<&[f32]>,
     grad_x: &mut [f32],
     grad_weight: &mut [f32],
-    add: bool,
 ) {
     let width = weight.len();
     let rows = x.chunks_exact(width).zip(grad_out.chunks_exact(width)).zip(grad_x.chunks_exact_mut(width));
-    for ((x, g), grad_x) in rows {
-        backward_row(s, x, weight, eps, g, grad_x, grad_weight, add);
+    for (row, ((x, g), grad_x)) in rows.enumerate() {
+        let past = past.map(|past| &past[row * width..][..width]);
+        backward_row(s, x, weight, eps, g, past, grad_x, grad_weight);
     }
 }
 
-/// The gradients of one row; that of the weight is added, that of x only if `add`.
+/// The gradients of one row; that of the weight is added.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn backward_row<S: Simd>(
@@ -199,9 +206,9 @@ pub(crate) fn backward_row<S: Simd>(
     weight: &[f32],
     eps: f32,
     g: &[f32],
+    past: Option<&[f32]>,
     grad_x: &mut [f32],
     grad_weight: &mut [f32],
-    add: bool,
 ) {
     let width = weight.len();
     let inverse = inverse_rms(s, x, eps);
@@ -218,7 +225,10 @@ pub(crate) fn backward_row<S: Simd>(
         let v = s.load_partial(&x[start..end], 0.0);
         let gs = s.mul(s.load_partial(&g[start..end], 0.0), inverse);
         let gradient = s.fma(gs, s.load_partial(&weight[start..end], 0.0), s.mul(v, factor));
-        let gradient = if add { s.add(s.load_partial(&grad_x[start..end], 0.0), gradient) } else { gradient };
+        let gradient = match past {
+            Some(past) => s.add(s.load_partial(&past[start..end], 0.0), gradient),
+            None => gradient,
+        };
         s.store_partial(gradient, &mut grad_x[start..end]);
         let sum = s.fma(gs, v, s.load_partial(&grad_weight[start..end], 0.0));
         s.store_partial(sum, &mut grad_weight[start..end]);
@@ -289,8 +299,8 @@ mod tests {
             let run = || {
                 let (mut sum, mut out, mut grad_w) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; width]);
                 add_rms_norm(&x.f32, &delta.f32, &w.f32, EPS, &mut sum, &mut out);
-                let mut grad_x = delta.f32.clone();
-                rms_norm_backward_add(&sum, &w.f32, EPS, &g.f32, &mut grad_x, &mut grad_w);
+                let mut grad_x = vec![0.0; x.len()];
+                rms_norm_backward_add(&sum, &w.f32, EPS, &g.f32, &delta.f32, &mut grad_x, &mut grad_w);
                 (sum, out, grad_x, grad_w)
             };
             let found = at_each_level(run);

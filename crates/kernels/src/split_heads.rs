@@ -177,7 +177,7 @@ fn backward_body<S: Simd>(
                     Some((weights, eps)) => {
                         input.copy_from_slice(x);
                         let sums = &mut norms[part * dim..][..dim];
-                        backward_row(s, input, weights[part], *eps, turned, x, sums, false);
+                        backward_row(s, input, weights[part], *eps, turned, None, x, sums);
                     }
                     None => x.copy_from_slice(turned),
                 }

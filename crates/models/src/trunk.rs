@@ -16,7 +16,7 @@ use lldm_diffusion::{Noise, Token};
 use crate::error::{Error, Result};
 use crate::nn::{
     CrossEntropy, DecoderBlock, DecoderBlockConfig, Embedding, FeedForwardKind, Init, KvCache, Linear, Part, RmsNorm,
-    Rope, Visibility, Weights, add_rows, decode,
+    Rope, Visibility, Weights, add_rows, decode, select_rows,
 };
 use crate::process::{Answers, NoiseConfig};
 
@@ -154,19 +154,9 @@ impl Trunk {
         visibility: Visibility,
         mut cache: Option<(&mut KvCache, bool)>,
     ) -> Result<Tensor> {
-        let rope =
-            Rope::new(positions, self.config.hidden_size / self.config.num_attention_heads, self.config.rope_theta);
-        let mut x = Part::Embedding.time(|| self.embedding.forward(tokens))?;
-        if let Some(embedding) = &self.time {
-            let times = times.unwrap_or(&[]);
-            x = match times.len() {
-                count if count == batch => embedding.add(&x, times)?,
-                count if count == tokens.len() => embedding.add_each(&x, times)?,
-                count => return Err(Error::format("time input", format!("{count} times for {batch} rows"))),
-            };
-        }
-        if cache.is_none() && self.blocks.iter().all(DecoderBlock::trains_in_bf16) {
-            return decode(&self.blocks, &self.norm, &x, batch, Some(&rope), visibility);
+        let (rope, mut x) = (self.rope(positions), self.embedded(tokens, batch, times)?);
+        if cache.is_none() && self.trains_in_bf16() {
+            return decode(&self.blocks, &self.norm, &x, batch, Some(&rope), visibility, None);
         }
         for (layer, block) in self.blocks.iter().enumerate() {
             let cache = cache.as_mut().map(|(cache, store)| (&mut cache.layers[layer], *store));
@@ -178,14 +168,52 @@ impl Trunk {
         Part::Norms.time(|| self.norm.forward(&x))
     }
 
+    /// As [`Trunk::hidden`] without a cache, of the cells `rows` among the B * L alone: [M, D]. In bf16 the last layer leaves out
+    /// what only the others need.
+    pub fn hidden_rows(
+        &self,
+        tokens: &[Token],
+        batch: usize,
+        positions: &[usize],
+        times: Option<&[f64]>,
+        visibility: Visibility,
+        rows: &[u32],
+    ) -> Result<Tensor> {
+        if !self.trains_in_bf16() {
+            return select_rows(&self.hidden(tokens, batch, positions, times, visibility, None)?, rows.to_vec());
+        }
+        let (rope, x) = (self.rope(positions), self.embedded(tokens, batch, times)?);
+        decode(&self.blocks, &self.norm, &x, batch, Some(&rope), visibility, Some(rows))
+    }
+
     /// The logits of N hidden vectors: [N, D] to [N, V].
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         Part::Logits.time(|| self.embedding.logits(hidden))
     }
 
-    /// The sum over M rows of weight * -ln softmax(logits) at the target, for rows `rows` of hidden vectors [N, D]: a scalar.
-    pub fn cross_entropy(&self, hidden: &Tensor, rows: Vec<u32>, spec: CrossEntropy) -> Result<Tensor> {
-        self.embedding.cross_entropy(hidden, rows, spec)
+    /// The sum over N hidden vectors [N, D] of weight * -ln softmax(logits) at the target: a scalar.
+    pub fn cross_entropy(&self, hidden: &Tensor, spec: CrossEntropy) -> Result<Tensor> {
+        self.embedding.cross_entropy(hidden, spec)
+    }
+
+    fn trains_in_bf16(&self) -> bool {
+        self.blocks.iter().all(DecoderBlock::trains_in_bf16)
+    }
+
+    fn rope(&self, positions: &[usize]) -> Rope {
+        Rope::new(positions, self.config.hidden_size / self.config.num_attention_heads, self.config.rope_theta)
+    }
+
+    /// The embedded tokens of B rows, with their times: [B * L, D].
+    fn embedded(&self, tokens: &[Token], batch: usize, times: Option<&[f64]>) -> Result<Tensor> {
+        let x = Part::Embedding.time(|| self.embedding.forward(tokens))?;
+        let Some(embedding) = &self.time else { return Ok(x) };
+        let times = times.unwrap_or(&[]);
+        match times.len() {
+            count if count == batch => embedding.add(&x, times),
+            count if count == tokens.len() => embedding.add_each(&x, times),
+            count => Err(Error::format("time input", format!("{count} times for {batch} rows"))),
+        }
     }
 }
 

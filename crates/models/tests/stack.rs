@@ -81,8 +81,8 @@ impl Network {
         self.norm.forward(&self.blocks.iter().fold(x.clone(), through)).unwrap()
     }
 
-    fn stacked(&self, x: &Tensor, rope: Option<&Rope>, visibility: Visibility) -> Tensor {
-        decode(&self.blocks, &self.norm, x, BATCH, rope, visibility).unwrap()
+    fn stacked(&self, x: &Tensor, rope: Option<&Rope>, visibility: Visibility, rows: Option<&[u32]>) -> Tensor {
+        decode(&self.blocks, &self.norm, x, BATCH, rope, visibility, rows).unwrap()
     }
 }
 
@@ -96,57 +96,62 @@ fn the_stack_is_its_layers_one_by_one() {
     let positions: Vec<usize> = (0..5).chain(0..5).collect();
     let rope = Rope::new(&positions, 8, 100.0);
     let block_diffusion = Visibility::BlockDiffusion { length: 5, block_length: 2 };
-    for (feed_forward, qk_norm, rope, visibility, layers) in [
-        (FeedForwardKind::SwiGlu, true, Some(&rope), Visibility::Full, 2),
-        (FeedForwardKind::SwiGlu, true, Some(&rope), block_diffusion, 1),
-        (FeedForwardKind::Gelu(Gelu::Tanh), false, None, Visibility::Causal { cached: 0 }, 2),
-        (FeedForwardKind::Gelu(Gelu::Exact), false, Some(&rope), Visibility::Full, 1),
-        (FeedForwardKind::SwiGlu, true, None, Visibility::Full, 0),
+    // Some cells in any order, one of them twice; all in order; none.
+    let some = [29u32, 3, 4, 17, 3, 0];
+    let all: Vec<u32> = (0..30).collect();
+    for (feed_forward, qk_norm, rope, visibility, layers, rows) in [
+        (FeedForwardKind::SwiGlu, true, Some(&rope), Visibility::Full, 2, None),
+        (FeedForwardKind::SwiGlu, true, Some(&rope), block_diffusion, 1, Some(&some[..])),
+        (FeedForwardKind::Gelu(Gelu::Tanh), false, None, Visibility::Causal { cached: 0 }, 2, Some(&some)),
+        (FeedForwardKind::Gelu(Gelu::Exact), false, Some(&rope), Visibility::Full, 1, Some(&all)),
+        (FeedForwardKind::SwiGlu, true, None, Visibility::Full, 0, Some(&some)),
     ] {
         let network = Network::new(Precision::Bf16, feed_forward, qk_norm, layers);
         let wide = Network::new(Precision::F32, feed_forward, qk_norm, layers);
         let x = Var::from_tensor(&random(1, &[BATCH * 10, WIDTH])).unwrap();
-        let (found, expected) = (network.stacked(&x, rope, visibility), network.composed(&x, rope, visibility));
+        let chosen = |all: Tensor| rows.map_or_else(|| all.clone(), |rows| select_rows(&all, rows.to_vec()).unwrap());
+        let composed = |network: &Network| chosen(network.composed(&x, rope, visibility));
+        let (found, expected) = (network.stacked(&x, rope, visibility, rows), composed(&network));
         assert_eq!(flat(&found), flat(&expected), "{feed_forward:?}");
         // Without a variable before it the same, and nothing is kept.
-        assert_eq!(flat(&network.stacked(&x.as_detached_tensor(), rope, visibility)), flat(&found));
+        assert_eq!(flat(&network.stacked(&x.as_detached_tensor(), rope, visibility, rows)), flat(&found));
         let found = backward(&mixed(&found)).unwrap();
         let expected = mixed(&expected).backward().unwrap();
-        let exact = mixed(&wide.composed(&x, rope, visibility)).backward().unwrap();
+        let exact = mixed(&composed(&wide)).backward().unwrap();
         let input = ("x".to_string(), &x, &x);
         let pairs = network.weights.vars.iter().zip(wide.weights.vars.values());
         let pairs = pairs.filter(|((name, _), _)| *name != "head.weight");
         for (name, var, wide) in pairs.map(|((name, var), wide)| (name.clone(), var, wide)).chain([input]) {
             let found = found.get(var).unwrap().unwrap_or_else(|| panic!("{name} has no gradient"));
             let (expected, exact) = (expected.get(var).unwrap(), exact.get(wide).unwrap());
-            // The sums run in another order, and now and then a factor is rounded to the other side.
+            // The sums run in another order, and now and then a factor is rounded to the other side: by 2^-8 of it.
             let near = distance(&found, expected);
-            assert!(near < 2e-3, "{feed_forward:?}, {name}: {near}");
-            // From f32 it is the rounding of factors that parts it, as it parts the layers one by one.
-            let (own, layers) = (distance(&found, exact), distance(expected, exact));
-            assert!(own < 1.1 * layers + 1e-6 && own < 0.05, "{feed_forward:?}, {name}: {own}, layers {layers}");
+            assert!(near < 2f32.powi(-8), "{feed_forward:?}, {name}: {near}");
+            // bf16 has 8 bits; the errors of the factors add up over the layers.
+            let off = distance(&found, exact);
+            assert!(off < 0.03, "{feed_forward:?}, {name}: {off} from f32");
         }
     }
 }
 
 #[test]
 fn the_projection_is_the_logits_and_their_cross_entropy() {
-    // More rows than are projected together, in any order, one of them twice.
-    let rows: Vec<u32> = (0..301u32).map(|at| at * 7 % 300).collect();
+    // More rows than are projected together.
+    let rows: Vec<u32> = (0..301).collect();
     let targets = rows.iter().map(|row| row * 13 % 60).collect();
     let weights = rows.iter().map(|row| [0.01, 0.0, 0.03][*row as usize % 3]).collect();
     let spec = CrossEntropy { targets, weights, banned: Some(66) };
     for precision in [Precision::Bf16, Precision::F32] {
         let network = Network::new(precision, FeedForwardKind::SwiGlu, false, 0);
-        let hidden = Var::from_tensor(&random(2, &[300, WIDTH])).unwrap();
-        let loss = || network.head.cross_entropy(&hidden, rows.clone(), spec.clone()).unwrap();
+        let hidden = Var::from_tensor(&random(2, &[301, WIDTH])).unwrap();
+        let loss = || network.head.cross_entropy(&hidden, spec.clone()).unwrap();
         let composed = || {
-            let logits = network.head.forward(&select_rows(&hidden, rows.clone()).unwrap()).unwrap();
+            let logits = network.head.forward(&hidden).unwrap();
             cross_entropy(&logits, spec.clone()).unwrap()
         };
         assert_eq!(loss().to_scalar::<f32>().unwrap(), composed().to_scalar::<f32>().unwrap());
         let frozen = Linear::from_weight(network.head.weight().unwrap().detach(), precision).unwrap();
-        let unasked = frozen.cross_entropy(&hidden.as_detached_tensor(), rows.clone(), spec.clone()).unwrap();
+        let unasked = frozen.cross_entropy(&hidden.as_detached_tensor(), spec.clone()).unwrap();
         assert_eq!(loss().to_scalar::<f32>().unwrap(), unasked.to_scalar::<f32>().unwrap());
         let (found, expected) = (backward(&(loss() * 4.0).unwrap()).unwrap(), (composed() * 4.0).unwrap().backward());
         let expected = expected.unwrap();
@@ -168,9 +173,12 @@ fn threads_change_no_bit() {
     let step = || {
         let tokens: Vec<u32> = (0..BATCH as u32 * 100).map(|at| at * 31 % 70).collect();
         let x = select_rows(&table, tokens.clone()).unwrap();
-        let hidden = network.stacked(&x, Some(&rope), Visibility::Full);
-        let spec = CrossEntropy { targets: tokens, weights: vec![0.01; BATCH * 100], banned: None };
-        let loss = network.head.cross_entropy(&hidden, (0..BATCH as u32 * 100).collect(), spec).unwrap();
+        // Two thirds of the cells, as under a mask.
+        let rows: Vec<u32> = (0..BATCH as u32 * 100).filter(|row| row % 3 > 0).collect();
+        let hidden = network.stacked(&x, Some(&rope), Visibility::Full, Some(&rows));
+        let targets = rows.iter().map(|row| tokens[*row as usize]).collect();
+        let spec = CrossEntropy { targets, weights: vec![0.01; rows.len()], banned: None };
+        let loss = network.head.cross_entropy(&hidden, spec).unwrap();
         let grads = backward(&loss).unwrap();
         let vars = network.weights.vars.values().chain([&table]);
         let grads: Vec<_> = vars.map(|var| flat(&grads.get(var).unwrap().unwrap())).collect();
@@ -187,9 +195,11 @@ fn threads_change_no_bit() {
 fn gradients_of_a_stack_are_had_once_and_by_our_reverse_pass() {
     let network = Network::new(Precision::Bf16, FeedForwardKind::SwiGlu, true, 1);
     let x = Var::from_tensor(&random(1, &[BATCH * 4, WIDTH])).unwrap();
-    let loss = mixed(&network.stacked(&x, None, Visibility::Full));
+    let loss = mixed(&network.stacked(&x, None, Visibility::Full, None));
     assert!(loss.backward().unwrap_err().to_string().contains("lldm_models::nn::backward"));
-    let loss = mixed(&network.stacked(&x, None, Visibility::Full));
+    let loss = mixed(&network.stacked(&x, None, Visibility::Full, None));
     backward(&loss).unwrap();
     assert!(backward(&loss).unwrap_err().to_string().contains("had once"));
+    let beyond = decode(&network.blocks, &network.norm, &x, BATCH, None, Visibility::Full, Some(&[1, 12]));
+    assert!(beyond.unwrap_err().to_string().contains("row 12 is beyond the 12"));
 }

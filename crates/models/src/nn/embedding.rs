@@ -29,8 +29,8 @@ impl Embedding {
         self.table.forward(hidden)
     }
 
-    /// The weighted cross-entropy of the logits of some rows of hidden vectors [N, D]; see [`Linear::cross_entropy`].
-    pub fn cross_entropy(&self, hidden: &Tensor, rows: Vec<u32>, spec: CrossEntropy) -> Result<Tensor> {
-        self.table.cross_entropy(hidden, rows, spec)
+    /// The weighted cross-entropy of the logits of N hidden vectors [N, D]; see [`Linear::cross_entropy`].
+    pub fn cross_entropy(&self, hidden: &Tensor, spec: CrossEntropy) -> Result<Tensor> {
+        self.table.cross_entropy(hidden, spec)
     }
 }

@@ -94,12 +94,12 @@ impl Linear {
         matches!(self.storage, Storage::Bf16(_))
     }
 
-    /// The sum over M rows of weight * -ln softmax(logits) at the target, where the logits are what this layer makes of the rows
-    /// `rows` of hidden [N, in]: a scalar. In bf16 the logits become their gradient at once.
-    pub fn cross_entropy(&self, hidden: &Tensor, rows: Vec<u32>, spec: CrossEntropy) -> Result<Tensor> {
+    /// The sum over N rows of weight * -ln softmax(logits) at the target, where the logits are what this layer makes of hidden
+    /// [N, in]: a scalar. In bf16 the logits become their gradient at once.
+    pub fn cross_entropy(&self, hidden: &Tensor, spec: CrossEntropy) -> Result<Tensor> {
         match &self.storage {
-            Storage::Bf16(weight) => scored(hidden, rows, weight, spec),
-            _ => cross_entropy(&self.forward(&select_rows(hidden, rows)?)?, spec),
+            Storage::Bf16(weight) => scored(hidden, weight, spec),
+            _ => cross_entropy(&self.forward(hidden)?, spec),
         }
     }
 

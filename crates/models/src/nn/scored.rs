@@ -16,16 +16,15 @@ use crate::error::Result;
 const ROWS: usize = 240;
 
 struct Scored {
-    rows: Vec<u32>,
     spec: CrossEntropy,
-    /// The selected rows [M, D] and the gradient of their logits [M, V], from the forward pass; none where nobody asks for it.
-    kept: Option<Mutex<Option<(Buffer, Buffer)>>>,
+    /// The gradient of the logits [N, V] from the forward pass; none where nobody will ask for it.
+    kept: Option<Mutex<Option<Buffer>>>,
 }
 
-/// The sum over M rows of weight * -ln softmax(W hidden) at the target: rows `rows` of hidden [N, D], W [V, D], to a scalar.
-pub(super) fn scored(hidden: &Tensor, rows: Vec<u32>, weight: &Tensor, spec: CrossEntropy) -> Result<Tensor> {
+/// The sum over N rows of weight * -ln softmax(W hidden) at the target: hidden [N, D] and W [V, D] to a scalar.
+pub(super) fn scored(hidden: &Tensor, weight: &Tensor, spec: CrossEntropy) -> Result<Tensor> {
     let kept = (hidden.track_op() || weight.track_op()).then(Mutex::default);
-    Ok(hidden.apply_op2(weight, Scored { rows, spec, kept })?)
+    Ok(hidden.apply_op2(weight, Scored { spec, kept })?)
 }
 
 impl CustomOp2 for Scored {
@@ -40,10 +39,12 @@ impl CustomOp2 for Scored {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (vocabulary, width) = weight_layout.shape().dims2()?;
-        let (count, banned) = (self.rows.len(), self.spec.banned.map(|token| token as usize));
-        let mut selected = Buffer::new(count * width);
-        lldm_kernels::gather_rows(slice(hidden, hidden_layout)?, width, &self.rows, &mut selected);
+        let ((count, width), vocabulary) = (hidden_layout.shape().dims2()?, weight_layout.shape().dims2()?.0);
+        let CrossEntropy { targets, weights, banned } = &self.spec;
+        if targets.len() != count || weights.len() != count {
+            candle_core::bail!("{} targets and {} weights for {count} rows", targets.len(), weights.len());
+        }
+        let (hidden, banned) = (slice(hidden, hidden_layout)?, banned.map(|token| token as usize));
         let layout = gemm::Layout::row_major(vocabulary, width).transposed();
         let packed = pack_bf16(slice(weight, weight_layout)?, layout);
         let whole = if self.kept.is_some() { count } else { count.min(ROWS) };
@@ -53,9 +54,9 @@ impl CustomOp2 for Scored {
             let (start, rows) = (chunk * ROWS, losses.len());
             let at = if self.kept.is_some() { start } else { 0 };
             let logits = &mut logits[at * vocabulary..(at + rows) * vocabulary];
-            let x = &selected[start * width..(start + rows) * width];
+            let x = &hidden[start * width..(start + rows) * width];
             gemm_bf16_packed(x, gemm::Layout::row_major(rows, width), &packed, logits);
-            let (targets, weights) = (&self.spec.targets[start..][..rows], &self.spec.weights[start..][..rows]);
+            let (targets, weights) = (&targets[start..][..rows], &weights[start..][..rows]);
             if self.kept.is_some() {
                 lldm_kernels::cross_entropy_in_place(logits, vocabulary, targets, weights, banned, losses);
             } else {
@@ -64,9 +65,9 @@ impl CustomOp2 for Scored {
             }
         }
         if let Some(kept) = &self.kept {
-            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((selected, logits));
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(logits);
         }
-        let pairs = self.spec.weights.iter().zip(&losses).filter(|(weight, _)| **weight != 0.0);
+        let pairs = weights.iter().zip(&losses).filter(|(weight, _)| **weight != 0.0);
         let loss: f64 = pairs.map(|(weight, loss)| f64::from(*weight) * f64::from(*loss)).sum();
         Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
     }
@@ -79,26 +80,25 @@ impl CustomOp2 for Scored {
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let kept = self.kept.as_ref().and_then(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let Some((selected, logits)) = kept else {
-            return Err(candle_core::Error::Msg("this loss has been differentiated already".to_string()).bt());
+        let Some(logits) = kept else {
+            return Err(candle_core::Error::Msg("the gradients of a scored projection are had once".to_string()).bt());
         };
         let upstream = grad.to_scalar::<f32>()?;
-        let ((vocabulary, width), count) = (weight.dims2()?, self.rows.len());
+        let ((count, width), vocabulary) = (hidden.dims2()?, weight.dim(0)?);
         let layout = gemm::Layout::row_major(count, vocabulary);
         let scale = |values: &mut [f32]| {
             if upstream != 1.0 {
                 values.iter_mut().for_each(|value| *value *= upstream);
             }
         };
-        let mut rows = Buffer::new(count * width);
-        gemm_bf16(&logits, layout, &tensor(weight)?, gemm::Layout::row_major(vocabulary, width), &mut rows);
-        scale(&mut rows);
-        let mut grad_hidden = vec![0.0; hidden.elem_count()];
-        lldm_kernels::scatter_add_rows(&rows, width, &self.rows, &mut grad_hidden);
+        let mut grad_hidden = vec![0.0; count * width];
+        gemm_bf16(&logits, layout, &tensor(weight)?, gemm::Layout::row_major(vocabulary, width), &mut grad_hidden);
+        scale(&mut grad_hidden);
+        let values = tensor(hidden)?;
         let grad_weight = written(weight, |out| {
-            gemm_bf16(&logits, layout.transposed(), &selected, gemm::Layout::row_major(count, width), out);
+            gemm_bf16(&logits, layout.transposed(), &values, gemm::Layout::row_major(count, width), out);
             scale(out);
         })?;
-        Ok((Some(Tensor::from_vec(grad_hidden, hidden.shape(), &Device::Cpu)?), grad_weight))
+        Ok((Some(Tensor::from_vec(grad_hidden, (count, width), &Device::Cpu)?), grad_weight))
     }
 }

@@ -3,7 +3,7 @@
 use lldm_diffusion::StepRng;
 use lldm_models::{Attention, Trunk};
 
-use super::loss::{Loss, Measures, Objective, Rows, Target, weigh};
+use super::loss::{Loss, Measures, Objective, Pass, Rows, Target, weigh};
 use super::registry::Spec;
 use crate::error::Result;
 
@@ -53,7 +53,8 @@ impl Objective for Autoregressive {
         }
         let positions: Vec<_> = (0..length).collect();
         let times = vec![0.0; count];
-        let hidden = trunk.hidden(&tokens, count, &positions, Some(&times), trunk.config().visibility(0), None)?;
-        weigh(trunk, &hidden, &targets, rows.scored_tokens())
+        let visibility = trunk.config().visibility(0);
+        let pass = Pass { tokens: &tokens, batch: count, positions: &positions, times: &times, visibility };
+        weigh(trunk, &pass, &targets, rows.scored_tokens())
     }
 }

@@ -12,7 +12,7 @@ use lldm_diffusion::rng::Purpose;
 use lldm_models::nn::Visibility;
 use lldm_models::{Attention, Trunk};
 
-use super::loss::{Loss, Measures, Objective, Rows, Target, weigh};
+use super::loss::{Loss, Measures, Objective, Pass, Rows, Target, weigh};
 use super::registry::Spec;
 use super::subset::{exact_subset, stratified_count};
 use crate::error::Result;
@@ -101,7 +101,7 @@ impl Objective for Block {
         let positions: Vec<_> = (0..length).chain(0..length).collect();
         let visibility = Visibility::BlockDiffusion { length, block_length };
         let times = vec![0.0; count];
-        let hidden = trunk.hidden(&tokens, count, &positions, Some(&times), visibility, None)?;
-        weigh(trunk, &hidden, &targets, rows.scored_tokens())
+        let pass = Pass { tokens: &tokens, batch: count, positions: &positions, times: &times, visibility };
+        weigh(trunk, &pass, &targets, rows.scored_tokens())
     }
 }

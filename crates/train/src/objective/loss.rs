@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use lldm_diffusion::{StepRng, Token};
-use lldm_models::nn::{CrossEntropy, cross_entropy};
+use lldm_models::nn::{CrossEntropy, Visibility, cross_entropy};
 use lldm_models::{Answers, Attention, NoiseConfig, Trunk};
 use serde::{Deserialize, Serialize};
 
@@ -92,18 +92,36 @@ impl Rows<'_> {
     }
 }
 
-/// One prediction to be scored: the row of `hidden`, the clean token, its weight.
+/// One prediction to be scored: the cell of the pass, the clean token, its weight.
 pub(super) struct Target {
     pub(super) row: usize,
     pub(super) token: Token,
     pub(super) weight: f64,
 }
 
+/// One pass of the trunk over B rows of L cells.
+pub(super) struct Pass<'a> {
+    pub(super) tokens: &'a [Token],
+    pub(super) batch: usize,
+    pub(super) positions: &'a [usize],
+    pub(super) times: &'a [f64],
+    pub(super) visibility: Visibility,
+}
+
+impl Pass<'_> {
+    /// The final hidden vectors of some cells: [M, D].
+    pub(super) fn hidden(&self, trunk: &Trunk, rows: &[u32]) -> Result<Tensor> {
+        let Pass { tokens, batch, positions, times, visibility } = *self;
+        Ok(trunk.hidden_rows(tokens, batch, positions, Some(times), visibility, rows)?)
+    }
+}
+
 /// The weighted cross-entropy of the targets, per scored token.
-pub(super) fn weigh(trunk: &Trunk, hidden: &Tensor, targets: &[Target], scored: usize) -> Result<Loss> {
-    let rows = targets.iter().map(|target| target.row as u32).collect();
+pub(super) fn weigh(trunk: &Trunk, pass: &Pass<'_>, targets: &[Target], scored: usize) -> Result<Loss> {
+    let rows: Vec<u32> = targets.iter().map(|target| target.row as u32).collect();
+    let hidden = pass.hidden(trunk, &rows)?;
     let (spec, scored) = spec(trunk, targets.iter().map(|target| (target.token, target.weight)), scored);
-    summed(trunk.cross_entropy(hidden, rows, spec)?, scored)
+    summed(trunk.cross_entropy(&hidden, spec)?, scored)
 }
 
 /// The weighted cross-entropy of a (token, weight) for each of N rows of logits, per scored token.

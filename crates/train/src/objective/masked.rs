@@ -8,7 +8,7 @@ use lldm_diffusion::StepRng;
 use lldm_diffusion::rng::Purpose;
 use lldm_models::{Attention, Trunk};
 
-use super::loss::{Loss, Measures, Objective, Rows, Target, weigh};
+use super::loss::{Loss, Measures, Objective, Pass, Rows, Target, weigh};
 use super::registry::Spec;
 use super::subset::{exact_subset, stratified_count};
 use crate::error::Result;
@@ -65,7 +65,8 @@ impl Objective for Masked {
             }
         }
         let positions: Vec<_> = (0..length).collect();
-        let hidden = trunk.hidden(&tokens, count, &positions, Some(&times), trunk.config().visibility(0), None)?;
-        weigh(trunk, &hidden, &targets, rows.scored_tokens())
+        let visibility = trunk.config().visibility(0);
+        let pass = Pass { tokens: &tokens, batch: count, positions: &positions, times: &times, visibility };
+        weigh(trunk, &pass, &targets, rows.scored_tokens())
     }
 }

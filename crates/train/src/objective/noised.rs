@@ -9,10 +9,10 @@ use lldm_diffusion::noise::Block;
 use lldm_diffusion::rng::Purpose;
 use lldm_diffusion::{Noise, StepRng, Token};
 use lldm_models::Trunk;
-use lldm_models::nn::{Visibility, select_rows};
+use lldm_models::nn::Visibility;
 
 use super::closed_form::{NoisedCell, T_MAX, T_MIN};
-use super::loss::Rows;
+use super::loss::{Pass, Rows};
 use crate::error::Result;
 
 /// Some rows with their scored cells noised.
@@ -82,7 +82,9 @@ impl Noised {
                 let times: Vec<_> = self.times.iter().step_by(length).copied().collect();
                 let positions: Vec<_> = (0..length).collect();
                 let visibility = trunk.config().visibility(0);
-                trunk.hidden(&self.tokens, count, &positions, Some(&times), visibility, None)?
+                let pass =
+                    Pass { tokens: &self.tokens, batch: count, positions: &positions, times: &times, visibility };
+                pass.hidden(trunk, &wanted)?
             }
             Some(block_length) => {
                 wanted = self.places.iter().map(|place| (place + place / length * length) as u32).collect();
@@ -96,10 +98,11 @@ impl Noised {
                 }
                 let positions: Vec<_> = (0..length).chain(0..length).collect();
                 let visibility = Visibility::BlockDiffusion { length, block_length };
-                trunk.hidden(&tokens, count, &positions, Some(&times), visibility, None)?
+                let pass = Pass { tokens: &tokens, batch: count, positions: &positions, times: &times, visibility };
+                pass.hidden(trunk, &wanted)?
             }
         };
-        Ok(trunk.logits(&select_rows(&hidden, wanted)?)?)
+        Ok(trunk.logits(&hidden)?)
     }
 }
 

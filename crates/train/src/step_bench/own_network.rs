@@ -42,10 +42,10 @@ impl OwnNetwork {
     pub(super) fn step(&mut self, batch: &Batch, step: usize) -> Result<f64> {
         let cells = batch.tokens.len();
         let x = self.embedding.forward(&batch.tokens)?;
-        let hidden = decode(&self.blocks, &self.norm, &x, self.config.batch, None, Visibility::Full)?;
+        let hidden = decode(&self.blocks, &self.norm, &x, self.config.batch, None, Visibility::Full, None)?;
         let weights = vec![1.0 / cells as f32; cells];
         let spec = CrossEntropy { targets: batch.targets.clone(), weights, banned: None };
-        let loss = self.head.cross_entropy(&hidden, (0..cells as u32).collect(), spec)?;
+        let loss = self.head.cross_entropy(&hidden, spec)?;
         let grads = backward(&loss)?;
         self.optimizer.update(&self.parameters, &grads, step, usize::MAX)?;
         Ok(f64::from(loss.to_scalar::<f32>()?))

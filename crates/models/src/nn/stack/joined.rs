@@ -42,7 +42,7 @@ impl Joined {
             for layer in layers {
                 let part = tensor(weight(layer)?)?;
                 let (to, after) = rest.split_at_mut(part.len());
-                to.copy_from_slice(&part);
+                lldm_kernels::vector::scaled(1.0, &part, to);
                 rest = after;
             }
             pack_bf16(&all, layout)
@@ -56,8 +56,13 @@ impl Joined {
         gemm_bf16_packed(x, layout, &self.packed, out);
     }
 
+    /// The width of what is multiplied.
+    pub(super) fn input(&self) -> usize {
+        self.packed.rows()
+    }
+
     /// The width of what comes out.
-    pub(super) fn width(&self) -> usize {
+    pub(super) fn output(&self) -> usize {
         self.packed.cols()
     }
 }

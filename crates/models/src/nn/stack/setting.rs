@@ -6,8 +6,8 @@ use crate::nn::attention::Visibility;
 use crate::nn::decoder_block::DecoderBlockConfig;
 use crate::nn::rope::Rope;
 
-/// Rows of a piece, about: what passes between the operations of a layer then stays in the cache of one core.
-const ROWS: usize = 128;
+/// Vectors of a piece, about: what passes between the operations of a layer then stays in the cache of one core.
+pub(super) const PIECE: usize = 128;
 
 /// B rows of L vectors, and how they see one another.
 pub(super) struct Setting {
@@ -15,12 +15,14 @@ pub(super) struct Setting {
     pub(super) length: usize,
     pub(super) rope: Option<Rope>,
     pub(super) visibility: Visibility,
+    /// The vectors that are asked for, if not all of them: the last layer leaves the others out where it can.
+    pub(super) rows: Option<Vec<u32>>,
 }
 
 impl Setting {
     /// The vectors of a piece: whole rows of the batch, since a row does not see the others.
     pub(super) fn piece(&self) -> usize {
-        (ROWS / self.length).max(1) * self.length
+        (PIECE / self.length.max(1)).max(1) * self.length.max(1)
     }
 
     /// All vectors, B * L.
