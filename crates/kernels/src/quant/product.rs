@@ -151,11 +151,11 @@ impl QuantPacker {
     /// If the bytes are not whole rows.
     pub fn add(&mut self, blocks: &[u8]) -> Result<(), QuantError> {
         let Self { format, outputs, inputs, filled, .. } = *self;
-        let per_row = inputs / format.block_len() * format.block_bytes();
-        if per_row == 0 {
+        if outputs == 0 || inputs == 0 {
             self.filled = outputs;
             return Ok(());
         }
+        let per_row = inputs / format.block_len() * format.block_bytes();
         let end = filled + blocks.len() / per_row;
         format.check([end - filled, inputs], blocks.len())?;
         assert!(

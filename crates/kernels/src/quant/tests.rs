@@ -205,6 +205,14 @@ proptest! {
     }
 }
 
+/// Found by fuzzing: no rows of more columns than any panel could hold.
+#[test]
+fn nothing_of_any_width_is_packed() {
+    let packed = PackedQuant::pack(QuantFormat::Q6K, [0, 10 << 56], &[]).expect("no rows");
+    assert_eq!((packed.bytes().len(), packed.outputs()), (0, 0));
+    assert!(PackedQuant::pack(QuantFormat::Q8_0, [1, usize::MAX & !31], &[]).is_err());
+}
+
 #[test]
 fn close_to_f32_products() {
     let x = noise(1, 256);

@@ -10,7 +10,7 @@ struct Select {
     indices: Vec<u32>,
 }
 
-/// The rows `indices` [N] of a matrix [V, D]: [N, D].
+/// The rows `indices` `[N]` of a matrix [V, D]: [N, D].
 pub fn select_rows(matrix: &Tensor, indices: Vec<u32>) -> Result<Tensor> {
     Ok(matrix.apply_op1(Select { indices })?)
 }
