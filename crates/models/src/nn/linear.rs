@@ -9,6 +9,7 @@ use super::cross_entropy::{CrossEntropy, cross_entropy};
 use super::gradients::written;
 use super::scored::scored;
 use super::slices::{slice, tensor};
+use super::weight_gradient::weight_gradient;
 use super::weights::{Init, Precision, Weights};
 use crate::error::Result;
 
@@ -124,10 +125,7 @@ impl CustomOp2 for Bf16Product {
         let mut grad_x = vec![0.0; rows * input];
         let grad_layout = gemm::Layout::row_major(rows, output);
         gemm_bf16(&grads, grad_layout, &weights, gemm::Layout::row_major(output, input), &mut grad_x);
-        let x_layout = gemm::Layout::row_major(rows, input);
-        let grad_weight = written(weight, |out| {
-            gemm_bf16(&grads, grad_layout.transposed(), &values, x_layout, out);
-        })?;
+        let grad_weight = written(weight, |out| weight_gradient(&grads, &values, rows, out))?;
         Ok((Some(Tensor::from_vec(grad_x, (rows, input), &Device::Cpu)?), grad_weight))
     }
 }

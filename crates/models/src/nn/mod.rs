@@ -16,6 +16,7 @@ mod rows;
 mod scored;
 mod slices;
 mod stack;
+mod weight_gradient;
 mod weights;
 
 pub use attention::{Visibility, attend};
