@@ -4,12 +4,12 @@
 
 use std::collections::HashMap;
 
-use candle_core::{D, DType, Device, Tensor, Var};
+use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Shape, Tensor, Var};
 use lldm_diffusion::rng::{Purpose, Rng};
 use lldm_kernels::Gelu;
 use lldm_models::nn::{
     CrossEntropy, Linear, Loaded, Precision, RmsNorm, Rope, SwiGlu, Visibility, add_rows, attend, attend_cached,
-    backward, cross_entropy, gelu, select_rows,
+    backward, change_values, cross_entropy, gelu, select_rows, with_values,
 };
 
 type Operation<'a> = &'a dyn Fn(&[Tensor]) -> Tensor;
@@ -322,4 +322,53 @@ fn a_frozen_layer_gives_the_bits_of_a_trained_one_row_by_row() {
         let part = flat(&frozen.forward(&x.narrow(0, start, count).unwrap()).unwrap());
         assert_eq!(part, all[start * 70..(start + count) * 70], "rows {start}..{}", start + count);
     }
+}
+
+/// In the middle of its reverse pass a thread runs another one to its end, as threads of a pool do while they wait.
+struct Between(Var);
+
+impl CustomOp1 for Between {
+    fn name(&self) -> &'static str {
+        "between"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(storage.as_slice::<f32>()?.to_vec()), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let rows = select_rows(&self.0, vec![1, 1]).unwrap();
+        let own = backward(&rows.sum_all()?).unwrap().get(&self.0).unwrap().unwrap();
+        assert_eq!(flat(&own), [0.0, 0.0, 2.0, 2.0]);
+        Ok(Some(grad.clone()))
+    }
+}
+
+#[test]
+fn a_reverse_pass_within_another_leaves_it_alone() {
+    let table = Var::from_tensor(&random(30, &[2, 2])).unwrap();
+    // The sum hands over its gradient before the pass within, the selection behind it.
+    let rows = select_rows(&table, vec![0, 1, 0]).unwrap().apply_op1(Between(table.clone())).unwrap();
+    let loss = add_rows(&rows, &table, vec![1, 1, 1]).unwrap().sum_all().unwrap();
+    assert_eq!(flat(&backward(&loss).unwrap().get(&table).unwrap().unwrap()), [2.0, 2.0, 4.0, 4.0]);
+}
+
+#[test]
+fn values_change_where_they_lie() {
+    let var = Var::from_tensor(&random(31, &[3, 2])).unwrap();
+    let before = flat(&var);
+    let row = var.narrow(0, 1, 1).unwrap();
+    let sum = change_values(&row, |values| {
+        values.iter_mut().for_each(|value| *value += 1.0);
+        values.len()
+    });
+    assert_eq!(sum.unwrap(), 2);
+    let moved = |(at, x): (usize, &f64)| if at / 2 == 1 { f64::from(*x as f32 + 1.0) } else { *x };
+    let expected: Vec<f64> = before.iter().enumerate().map(moved).collect();
+    assert_eq!(flat(&var), expected);
+    assert_eq!(
+        with_values(&row, |values| values.to_vec()).unwrap(),
+        row.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    );
+    assert!(with_values(&var.t().unwrap(), |_| ()).is_err_and(|error| error.to_string().contains("contiguous")));
 }

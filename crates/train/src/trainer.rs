@@ -202,6 +202,11 @@ impl Trainer {
     /// Bits per byte of the first held-out rows under the averaged parameters, by the objective that measures such a model; the
     /// same draws at each look.
     fn evaluate(&self) -> Result<f64> {
+        // On a thread of the pool, as an update.
+        rayon::scope(|_| self.held_out_bits_per_byte())
+    }
+
+    fn held_out_bits_per_byte(&self) -> Result<f64> {
         let averaged: HashMap<_, _> = self.ema.tensors(&self.parameters)?.into_iter().collect();
         let trunk = Trunk::new(&self.config, &mut Loaded::new("averages", averaged, self.parameters.precision()))?;
         let objective = fitting_objective(&trunk);

@@ -78,11 +78,17 @@ fn unigram_entropy(trainer: &Trainer) -> f64 {
 
 #[test]
 fn every_objective_learns_the_grammar_and_none_beats_it() {
-    for objective in ["name=\"masked\"", "name=\"block\", block_length=4", "name=\"autoregressive\""] {
+    for (objective, precision) in [
+        ("name=\"masked\"", "f32"),
+        ("name=\"masked\"", "bf16"),
+        ("name=\"block\", block_length=4", "bf16"),
+        ("name=\"autoregressive\"", "f32"),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("run");
         let overrides = [
             format!("objective={{{objective}}}"),
+            format!("train.precision={precision}"),
             "data.length=32".to_string(),
             "data.load.grammar_sentences=4000".to_string(),
             "tokenizer.vocabulary=512".to_string(),

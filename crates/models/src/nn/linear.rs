@@ -10,6 +10,7 @@ use super::rows::select_rows;
 use super::scored::scored;
 use super::slices::{slice, tensor};
 use super::storage::StorageKind;
+use super::weight_gradient::weight_gradient;
 use super::weights::{Init, Precision, Weights};
 use crate::error::Result;
 
@@ -188,10 +189,7 @@ impl CustomOp2 for Bf16Product {
         let mut grad_x = vec![0.0; rows * input];
         let grad_layout = gemm::Layout::row_major(rows, output);
         gemm_bf16(&grads, grad_layout, &weights, gemm::Layout::row_major(output, input), &mut grad_x);
-        let x_layout = gemm::Layout::row_major(rows, input);
-        let grad_weight = written(weight, |out| {
-            gemm_bf16(&grads, grad_layout.transposed(), &values, x_layout, out);
-        })?;
+        let grad_weight = written(weight, |out| weight_gradient(&grads, &values, rows, out))?;
         Ok((Some(Tensor::from_vec(grad_x, (rows, input), &Device::Cpu)?), grad_weight))
     }
 }

@@ -18,6 +18,7 @@ mod scored;
 mod slices;
 mod stack;
 mod storage;
+mod weight_gradient;
 mod weights;
 
 pub use attention::{Visibility, attend, attend_cached};

@@ -4,12 +4,13 @@
 //! rounded and packed once. Backward, the gradients to the input come out as one sum.
 
 use candle_core::{Error, Tensor};
-use lldm_kernels::gemm::{Layout, PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16};
+use lldm_kernels::gemm::{Layout, PackedBf16, gemm_bf16_packed, pack_bf16};
 
 use crate::nn::buffer::Buffer;
 use crate::nn::gradients::written;
 use crate::nn::linear::Linear;
 use crate::nn::slices::tensor;
+use crate::nn::weight_gradient::weight_gradient;
 
 /// The layers, packed for products of one direction.
 pub(super) struct Joined {
@@ -70,18 +71,16 @@ impl Joined {
 /// Hands over the gradients of the layers' weights, given `rows` rows of their input [N, I] and of the gradient of their output
 /// [N, O].
 pub(super) fn to_weights(layers: &[&Linear], rows: usize, x: &[f32], grad: &[f32]) -> candle_core::Result<()> {
-    let grads = Layout::row_major(rows, grad.len() / rows).transposed();
-    let x_layout = Layout::row_major(rows, x.len() / rows);
     if let [layer] = layers {
-        written(weight(layer)?, |out| gemm_bf16(grad, grads, x, x_layout, out))?;
+        written(weight(layer)?, |out| weight_gradient(grad, x, rows, out))?;
         return Ok(());
     }
-    let mut all = Buffer::new(grads.rows * x_layout.cols);
-    gemm_bf16(grad, grads, x, x_layout, &mut all);
+    let mut all = Buffer::new(grad.len() / rows.max(1) * (x.len() / rows.max(1)));
+    weight_gradient(grad, x, rows, &mut all);
     let mut rest = &all[..];
     for layer in layers {
         let (part, after) = rest.split_at(weight(layer)?.elem_count());
-        written(weight(layer)?, |out| out.copy_from_slice(part))?;
+        written(weight(layer)?, |out| lldm_kernels::vector::scaled(1.0, part, out))?;
         rest = after;
     }
     Ok(())
