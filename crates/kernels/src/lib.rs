@@ -1,4 +1,5 @@
-//! CPU kernels of lldm: fused forward and backward passes over plain f32 slices, row major.
+//! CPU kernels of lldm: products with bf16 and quantised weights, experts, attention, the pass over the vocabulary, and fused
+//! forward and backward passes, all over plain slices, row major.
 //!
 //! Every kernel is compiled for several instruction sets and chosen at run time; the fused kernels give the same bits
 //! on all of them and for any number of rayon threads. Shapes: B batch, L canvas, D width, H heads, Dh head
