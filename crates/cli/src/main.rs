@@ -8,6 +8,7 @@ mod arguments;
 mod bundled;
 mod commands;
 mod config;
+mod device;
 mod failure;
 mod judge;
 mod kernel_bench;

@@ -14,8 +14,9 @@ use crate::simd::{LANES, Simd, dispatch};
 pub fn rope_tables(positions: usize, head_dim: usize, base: f64) -> (Vec<f32>, Vec<f32>) {
     assert!(head_dim.is_multiple_of(2), "rope_tables: head_dim {head_dim} is odd");
     let half = head_dim / 2;
-    let angle = |i: usize| (i / half) as f64 * base.powf(-2.0 * (i % half) as f64 / head_dim as f64);
-    (0..positions * half).map(|i| (angle(i).cos() as f32, angle(i).sin() as f32)).unzip()
+    let frequencies: Vec<f64> = (0..half).map(|i| base.powf(-2.0 * i as f64 / head_dim as f64)).collect();
+    let angles = (0..positions).flat_map(|position| frequencies.iter().map(move |turn| position as f64 * turn));
+    angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip()
 }
 
 /// Turns every head of `x` `[B, L, heads, head_dim]` by its position; B follows from the length of `x`.

@@ -1,6 +1,6 @@
 //! A model, its tokenizer and the settings that it writes under, joined.
 
-use lldm_models::{LoadedModel, Tokenizer};
+use lldm_models::{Device, LoadedModel, Tokenizer};
 
 use crate::error::Result;
 use crate::generate::Generate;
@@ -16,7 +16,12 @@ pub struct Pipeline {
 impl Pipeline {
     /// Loads `embedded`, `toy`, or a folder.
     pub fn load(name: &str) -> Result<Self> {
-        Ok(Self::new(lldm_models::load(name)?))
+        Self::load_on(name, Device::Cpu)
+    }
+
+    /// The same, to compute on that device.
+    pub fn load_on(name: &str, device: Device) -> Result<Self> {
+        Ok(Self::new(lldm_models::load_on(name, device)?))
     }
 
     /// Wraps a loaded model.

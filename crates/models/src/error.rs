@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::device::Device;
+
 /// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -51,6 +53,14 @@ pub enum Error {
         expected: Vec<usize>,
         /// The shape found, or `nothing`.
         found: String,
+    },
+    /// A device that cannot be had.
+    #[error("cannot compute on {device}: {message}")]
+    Device {
+        /// The device.
+        device: Device,
+        /// Why, and what to do.
+        message: String,
     },
     /// A failure of the tensor library.
     #[error(transparent)]

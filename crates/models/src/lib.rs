@@ -4,6 +4,7 @@
 //! settings that its checkpoint asks for.
 
 pub mod convert;
+pub mod device;
 pub mod error;
 pub mod fused_logits;
 pub mod load;
@@ -14,9 +15,10 @@ pub mod registry;
 pub mod trunk;
 pub mod trunk_denoiser;
 
+pub use device::Device;
 pub use error::{Error, Result};
 pub use fused_logits::FusedLogits;
-pub use load::{LoadedModel, StorageUse, Tokenizer, load};
+pub use load::{LoadedModel, StorageUse, Tokenizer, load, load_on};
 pub use process::{Answers, NoiseConfig};
 pub use random_weights::RandomWeights;
 pub use registry::Defaults;

@@ -1,29 +1,38 @@
 //! Random weights, made in place and quantised on request: a big model's speed can be measured without its file.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 use lldm_diffusion::rng::stream;
 use lldm_kernels::quant::random_blocks;
 use lldm_kernels::{Bf16Packer, Layout, PackedQuant, QuantFormat};
 
 use crate::error::{Error, Result};
-use crate::nn::{Init, Linear, Weights};
+use crate::nn::{Backend, Blocks, Init, Linear, Weights};
 
 /// Rows of a layer that are made at a time.
 const ROWS: usize = 512;
 
 /// A source of random parameters.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RandomWeights {
     seed: u64,
     quant: Option<QuantFormat>,
     layers: u64,
+    backend: Backend,
 }
 
 impl RandomWeights {
     /// Layers in this format, or in bf16; those whose rows are no whole blocks of it are Q8_0, or bf16. The same seed gives the
     /// same weights.
     pub fn new(seed: u64, quant: Option<QuantFormat>) -> Self {
-        Self { seed, quant, layers: 0 }
+        Self { seed, quant, layers: 0, backend: Backend::Kernels }
+    }
+
+    /// The same for layers of that backend.
+    #[must_use]
+    pub fn on(self, backend: Backend) -> Self {
+        Self { backend, ..self }
     }
 
     /// The next key, and values around zero of that spread under it.
@@ -48,7 +57,11 @@ impl Weights for RandomWeights {
     fn get(&mut self, _: &str, shape: &[usize], init: Init) -> Result<Tensor> {
         let count = shape.iter().product();
         let values = if init == Init::Ones { vec![1.0; count] } else { self.values(count, spread(init)) };
-        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+        Ok(Tensor::from_vec(values, shape, self.backend.device())?)
+    }
+
+    fn backend(&self) -> Backend {
+        self.backend.clone()
     }
 
     fn linear(&mut self, name: &str, [outputs, inputs]: [usize; 2], init: Init) -> Result<Linear> {
@@ -59,8 +72,16 @@ impl Weights for RandomWeights {
             let blocks = random_blocks(format, [outputs, inputs], spread(init) as f32, key);
             let mistake = |error: &dyn std::fmt::Display| Error::format(name, error);
             let blocks = blocks.ok_or_else(|| mistake(&"is larger than any memory"))?;
+            if let Backend::Candle(candle) = &self.backend {
+                let blocks = Blocks { format, range: 0..blocks.len(), bytes: Arc::new(blocks) };
+                return Linear::quant_on_candle([outputs, inputs], blocks, candle);
+            }
             let packed = PackedQuant::pack(format, [outputs, inputs], &blocks).map_err(|error| mistake(&error))?;
             return Ok(packed.into());
+        }
+        if let Backend::Candle(candle) = self.backend.clone() {
+            let values = self.values(outputs * inputs, spread(init));
+            return Linear::on_candle(&Tensor::from_vec(values, (outputs, inputs), &Device::Cpu)?, &candle);
         }
         let mut packer = Bf16Packer::new([inputs, outputs]);
         for first in (0..outputs).step_by(ROWS) {

@@ -132,13 +132,13 @@ impl TrunkDenoiser {
                 let tail = &known[state.cache.length..];
                 let hidden = self.behind_cache(tail, input.time, &mut state.cache, true)?;
                 let last = hidden.narrow(0, tail.len() - 1, 1)?;
-                let next = self.trunk.logits(&last)?.flatten_all()?.to_vec1::<f32>()?;
+                let next = self.trunk.logit_values(&last)?;
                 state.next = Some(next.clone());
                 return Ok(FusedLogits::new(next, config.vocab_size)?);
             }
         };
         let hidden = hidden.narrow(0, hidden.dim(0)? - canvas.len(), canvas.len())?;
-        let mut values = self.trunk.logits(&hidden)?.flatten_all()?.to_vec1::<f32>()?;
+        let mut values = self.trunk.logit_values(&hidden)?;
         for (outputs, held) in values.chunks_exact_mut(config.vocab_size).zip(canvas) {
             self.answer(outputs, *held, input.time);
         }
@@ -191,8 +191,11 @@ impl Denoiser for TrunkDenoiser {
     }
 
     fn denoise(&self, input: &StepInput<'_>, context: &mut Context) -> lldm_diffusion::Result<Box<dyn Prediction>> {
-        // On a thread of the pool: from outside, each of the pass's many small parallel parts would wake a worker and sleep.
-        let prediction = rayon::scope(|_| self.predict(input, context));
+        let prediction = match self.trunk.backend().is_cpu() {
+            // On a thread of the pool: from outside, each of the pass's many small parallel parts would wake a worker and sleep.
+            true => rayon::scope(|_| self.predict(input, context)),
+            false => self.predict(input, context),
+        };
         Ok(Box::new(prediction.map_err(into_diffusion)?))
     }
 
@@ -202,7 +205,11 @@ impl Denoiser for TrunkDenoiser {
         contexts: &mut [&mut Context],
     ) -> lldm_diffusion::Result<Vec<Box<dyn Prediction>>> {
         // One forward a row: products over a different number of rows may round differently.
-        inputs.par_iter().zip(contexts.par_iter_mut()).map(|(input, context)| self.denoise(input, context)).collect()
+        let one = |(input, context): (&StepInput<'_>, &mut &mut Context)| self.denoise(input, context);
+        match self.trunk.backend().is_cpu() {
+            true => inputs.par_iter().zip(contexts.par_iter_mut()).map(one).collect(),
+            false => inputs.iter().zip(contexts.iter_mut()).map(one).collect(),
+        }
     }
 }
 

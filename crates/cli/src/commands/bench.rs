@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 use super::bench_kernels::{self, KernelsArgs};
 use super::bench_model;
 use super::bench_report::{Bench, JudgeReport};
+use crate::device::DeviceArgs;
 use crate::judge::{self, JudgeText};
 use crate::machine::{self, Machine};
 use crate::render::{json as json_output, plain};
@@ -40,6 +41,8 @@ pub(crate) struct BenchArgs {
     /// The same, as other commands name it
     #[arg(short = 'm', long = "model", value_name = "MODEL", conflicts_with = "model")]
     named: Option<String>,
+    #[command(flatten)]
+    pub(super) device: DeviceArgs,
     /// The model that it is set against, with the same tokenizer; it writes with its own sampler. Without it the parts of a pass are
     /// measured
     #[arg(long, value_name = "TWIN")]
@@ -129,8 +132,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     };
     args.svg.as_deref().map_or(Ok(()), check_folder)?;
     let machine = Machine::detect()?;
-    let pipeline = Pipeline::load(args.model())?;
-    let twin = Pipeline::load(against)?;
+    let pipeline = Pipeline::load_on(args.model(), args.device.device)?;
+    let twin = Pipeline::load_on(against, args.device.device)?;
     tradeoff::check_tokenizers(&pipeline, &twin)?;
     let contenders = contenders(args, &pipeline, &twin)?;
     let judge = judge(args, &pipeline)?;

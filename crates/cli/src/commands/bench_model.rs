@@ -15,7 +15,7 @@ use lldm::{Pipeline, Prompt};
 use lldm_eval::median;
 use lldm_kernels::QuantFormat;
 use lldm_models::nn::{Part, measure_parts};
-use lldm_models::{RandomWeights, Trunk, TrunkConfig, TrunkDenoiser};
+use lldm_models::{Device, RandomWeights, Trunk, TrunkConfig, TrunkDenoiser};
 use serde::Serialize;
 
 use super::bench::BenchArgs;
@@ -33,6 +33,7 @@ struct Report {
     date: String,
     machine: Machine,
     model: String,
+    device: String,
     quant: Option<String>,
     parameters: Option<usize>,
     canvas: usize,
@@ -72,13 +73,13 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let report = match &args.random_weights {
         Some(config) => {
             plain::note("making random weights");
-            let trunk = random_trunk(config, args.quant)?;
+            let trunk = random_trunk(config, args.quant, args.device.device)?;
             let load_s = start.elapsed().as_secs_f64();
             let model = format!("random weights of {}", config.display());
             measure(args, &TrunkDenoiser::new(trunk.into()), machine, model, load_s)?
         }
         None => {
-            let pipeline = Pipeline::load(args.model())?;
+            let pipeline = Pipeline::load_on(args.model(), args.device.device)?;
             let load_s = start.elapsed().as_secs_f64();
             let own = own_speed(&pipeline)?;
             let model = args.model().to_string();
@@ -89,11 +90,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     if args.json { json_output::say(&report) } else { Ok(plain::say(&report.text())?) }
 }
 
-fn random_trunk(path: &Path, quant: Option<QuantFormat>) -> Result<Trunk> {
+fn random_trunk(path: &Path, quant: Option<QuantFormat>, device: Device) -> Result<Trunk> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let config: TrunkConfig =
         serde_json::from_str(&text).with_context(|| format!("{} is no config.json of lldm_trunk", path.display()))?;
-    Ok(Trunk::new(&config, &mut RandomWeights::new(0, quant))?)
+    Ok(Trunk::new(&config, &mut RandomWeights::new(0, quant).on(device.open()?))?)
 }
 
 /// Tokens a second of some texts.
@@ -163,6 +164,7 @@ fn measure(args: &BenchArgs, denoiser: &dyn Denoiser, machine: Machine, model: S
         date: machine::today(),
         machine,
         model,
+        device: args.device.device.to_string(),
         quant: args.quant.map(|format| format.to_string()),
         parameters: None,
         canvas,
@@ -197,8 +199,9 @@ impl Report {
         let memory =
             self.peak_memory_bytes.map_or(String::new(), |bytes| format!(", at most {} of memory", plain::size(bytes)));
         text.push(format!(
-            "{}, canvas {} behind {} tokens, loaded in {:.2} s{memory}{}",
+            "{} on {}, canvas {} behind {} tokens, loaded in {:.2} s{memory}{}",
             self.model,
+            self.device,
             self.canvas,
             self.prefix,
             self.load_s,

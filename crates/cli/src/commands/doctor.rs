@@ -3,6 +3,8 @@
 use anyhow::Result;
 use clap::Args;
 use lldm_kernels::{CpuFeatures, bf16_path, int8_path, selected_kernel};
+use lldm_models::Device;
+use lldm_models::device::HAS_CUDA;
 use lldm_train::data::Places;
 use serde_json::json;
 
@@ -27,6 +29,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
     let kernel = selected.map_or_else(|error| error.to_string(), |kernel| kernel.to_string());
     let (total, available) = memory();
     let threads = threads(&cpu);
+    let devices = Device::present();
     let project = config::project_file().map(|path| path.display().to_string());
     let user = config::user_file().map(|path| path.display().to_string());
     let user_exists = user.as_ref().is_some_and(|path| std::path::Path::new(path).is_file());
@@ -48,7 +51,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
             "int8_path": paths.map(|[_, int8]| int8),
             "threads": threads,
             "memory": { "total_bytes": total, "available_bytes": available },
-            "devices": ["cpu"],
+            "devices": devices.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "config": { "project": project, "user": user, "user_exists": user_exists },
             "cache": cache,
             "data": data,
@@ -72,7 +75,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
         ("kernels", paths.map_or(kernel.clone(), |[bf16, int8]| format!("{kernel}: bf16 by {bf16}, int8 by {int8}"))),
         ("threads", format!("{threads} (RAYON_NUM_THREADS sets another number)")),
         ("memory", memory),
-        ("devices", "the CPU; this build knows no other".to_string()),
+        ("devices", device_line(&devices)),
         ("project", project.unwrap_or_else(|| format!("no {} in this folder or above it", config::PROJECT_FILE))),
         ("user", user.unwrap_or_else(none)),
         ("cache", cache.unwrap_or_else(none)),
@@ -82,6 +85,17 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
             if offline { "switched off by LLDM_OFFLINE".to_string() } else { "only for `lldm data get`".to_string() },
         ),
     ]))?)
+}
+
+/// The devices for a reader.
+fn device_line(devices: &[Device]) -> String {
+    let names: Vec<_> = devices.iter().map(ToString::to_string).collect();
+    let gpus = match () {
+        () if !HAS_CUDA => "; this build knows no GPU (`--features cuda`)",
+        () if devices.iter().all(|device| !matches!(device, Device::Cuda(_))) => "; no GPU was found",
+        () => "",
+    };
+    format!("{}{gpus}", names.join(" "))
 }
 
 /// Total and available bytes, where the system has /proc/meminfo.

@@ -19,6 +19,7 @@ use lldm_train::dataset::{Dataset, documents};
 use lldm_train::measure::{MeasureConfig, Measured, measure, rows};
 use lldm_train::tracker::Metrics;
 
+use crate::device::DeviceArgs;
 use crate::render::{json as json_output, plain};
 use crate::{bundled, judge, whole_file};
 
@@ -36,6 +37,8 @@ const ANSWER_TOKENS: usize = 64;
 pub(crate) struct EvalArgs {
     /// The model: a folder, usually the `model` folder of a run
     model: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// The recipe that it was trained by: a file, or one of the program's
     #[arg(long)]
     recipe: String,
@@ -72,9 +75,10 @@ pub(crate) struct EvalArgs {
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let recipe = bundled::recipe(&args.recipe, &[])?;
     let places = Places::from_env()?;
-    let pipeline = Pipeline::load(&args.model)?;
+    let load = |name: &str| Pipeline::load_on(name, args.device.device);
+    let pipeline = load(&args.model)?;
     let trunk = trunk_of(&pipeline, &args.model)?;
-    let twin = args.twin.as_deref().map(Pipeline::load).transpose()?;
+    let twin = args.twin.as_deref().map(load).transpose()?;
     let twin_trunk = twin.as_ref().map(|twin| trunk_of(twin, "the twin")).transpose()?;
 
     plain::note("reading the held-out text");

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::run_lines;
 use crate::config;
+use crate::device::DeviceArgs;
 use crate::render::canvas::END_GLYPH;
 use crate::render::screen::{Screen, is_live, wants_colour};
 use crate::render::wrap::harmless;
@@ -28,6 +29,8 @@ pub(crate) struct RunArgs {
     /// `embedded`, `toy`, or a folder with config.json, model.safetensors and tokenizer.json
     #[arg(short, long, value_name = "MODEL", default_value = "embedded")]
     pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     /// Let the text go on within the word that the prompt ends with
@@ -111,7 +114,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let prompt = prompt(args.prompt.as_deref())?;
     let trace = args.trace.as_deref().map(trace_file::Writer::create).transpose()?;
     let start = Instant::now();
-    let pipeline = Pipeline::load(&args.model)?.with_layers(layers);
+    let pipeline = Pipeline::load_on(&args.model, args.device.device)?.with_layers(layers);
     let load_s = start.elapsed().as_secs_f64();
     let text_of = texts(&pipeline);
 

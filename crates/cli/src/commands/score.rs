@@ -13,6 +13,7 @@ use lldm_diffusion::Token;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::device::DeviceArgs;
 use crate::render::{json as json_output, plain};
 
 /// The arguments.
@@ -21,6 +22,8 @@ pub(crate) struct ScoreArgs {
     /// `embedded`, `toy`, or a folder with config.json, model.safetensors and tokenizer.json
     #[arg(short, long, value_name = "MODEL", default_value = "embedded")]
     model: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// The text; without it, stdin is read
     #[arg(long)]
     text: Option<String>,
@@ -73,7 +76,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
             bail!("{flag} is 0, but at least 1 is needed");
         }
     }
-    let model = models::load(&args.model)?;
+    let model = models::load_on(&args.model, args.device.device)?;
     let info = model.denoiser.info();
     let prefix = model.tokenizer.encode(&args.prompt)?;
     let mut tokens = model.tokenizer.encode(&text)?;

@@ -1,12 +1,11 @@
 //! Products with quantised weights, beside candle's QMatMul on the same blocks.
 
-use std::borrow::Cow;
-
 use anyhow::{Context, Result};
-use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
+use candle_core::quantized::QMatMul;
 use candle_core::{Device, Module, Tensor};
 use lldm_kernels::quant::random_blocks;
 use lldm_kernels::{Int8Path, PackedQuant, QuantFormat, gemm_quant, int8_path};
+use lldm_models::nn::candle_matrix;
 
 use super::report::Row;
 use super::setting::{Setting, values};
@@ -65,17 +64,7 @@ pub(super) fn peak_type() -> &'static str {
 pub(super) fn weights(format: QuantFormat, shape: [usize; 2], seed: u64) -> Result<(PackedQuant, QMatMul)> {
     let blocks = random_blocks(format, shape, 0.02, seed).context("rows of whole blocks")?;
     let packed = PackedQuant::pack(format, shape, &blocks)?;
-    let dtype = match format {
-        QuantFormat::Q4_0 => GgmlDType::Q4_0,
-        QuantFormat::Q4_1 => GgmlDType::Q4_1,
-        QuantFormat::Q5_0 => GgmlDType::Q5_0,
-        QuantFormat::Q8_0 => GgmlDType::Q8_0,
-        QuantFormat::Q4K => GgmlDType::Q4K,
-        QuantFormat::Q5K => GgmlDType::Q5K,
-        QuantFormat::Q6K => GgmlDType::Q6K,
-    };
-    let storage = QStorage::from_data(Cow::Owned(blocks), &Device::Cpu, dtype)?;
-    let candle = QMatMul::from_qtensor(QTensor::new(storage, (shape[0], shape[1]))?)?;
+    let candle = candle_matrix(format, shape, &blocks, &Device::Cpu)?;
     Ok((packed, candle))
 }
 

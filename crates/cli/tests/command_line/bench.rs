@@ -133,7 +133,7 @@ fn a_pass_is_measured_part_by_part() {
         );
         let number = |value: &Value| value.as_f64().unwrap();
         let parts = value["parts"].as_array().unwrap();
-        assert_eq!(parts.len(), 7);
+        assert_eq!(parts.len(), 8);
         assert!(parts.iter().all(|part| number(&part["ms"]) > 0.0), "{value}");
         let whole = number(&value["ms_per_nfe"]);
         let sum: f64 = parts.iter().map(|part| number(&part["ms"])).sum();

@@ -3,6 +3,7 @@
 
 mod bench;
 mod convert;
+mod devices;
 mod evaluation;
 mod files;
 mod lines;

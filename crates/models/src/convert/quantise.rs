@@ -1,11 +1,12 @@
 //! Rows of f32 as blocks of a GGUF format, by candle's quantisers.
 
-use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::quantized::QTensor;
 use candle_core::{Device, Tensor};
 use lldm_kernels::QuantFormat;
 use rayon::prelude::*;
 
 use crate::error::Result;
+use crate::nn::ggml_type;
 
 /// Rows that one task quantises.
 const ROWS: usize = 8;
@@ -16,25 +17,13 @@ pub(super) fn quantise(format: QuantFormat, columns: usize, values: &mut [f32]) 
         .par_chunks_mut((ROWS * columns).max(1))
         .map(|values| {
             let tensor = Tensor::from_slice(values, (values.len() / columns, columns), &Device::Cpu)?;
-            let blocks = QTensor::quantize(&tensor, ggml(format))?.data()?.into_owned();
+            let blocks = QTensor::quantize(&tensor, ggml_type(format))?.data()?.into_owned();
             let whole = format.dequantize(&blocks, values);
             whole.map_err(|error| candle_core::Error::Msg(format!("candle's quantiser: {error}")).bt())?;
             Ok(blocks)
         })
         .collect::<Result<_>>()?;
     Ok(parts.concat())
-}
-
-fn ggml(format: QuantFormat) -> GgmlDType {
-    match format {
-        QuantFormat::Q4_0 => GgmlDType::Q4_0,
-        QuantFormat::Q4_1 => GgmlDType::Q4_1,
-        QuantFormat::Q5_0 => GgmlDType::Q5_0,
-        QuantFormat::Q8_0 => GgmlDType::Q8_0,
-        QuantFormat::Q4K => GgmlDType::Q4K,
-        QuantFormat::Q5K => GgmlDType::Q5K,
-        QuantFormat::Q6K => GgmlDType::Q6K,
-    }
 }
 
 #[cfg(test)]

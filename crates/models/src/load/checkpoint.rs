@@ -10,6 +10,7 @@ use super::model_files::{CONFIG, GENERATION_CONFIG, ModelFiles, TOKENIZER, WEIGH
 use super::stored_weights::StoredWeights;
 use super::weights_file::WeightsFile;
 use super::{LoadedModel, Tokenizer};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::registry::{Defaults, trunk_defaults};
 use crate::trunk::{MODEL_TYPE, Trunk, TrunkConfig};
@@ -46,10 +47,11 @@ pub(crate) fn tokenizer(files: &ModelFiles, architecture: &Architecture) -> Resu
 }
 
 /// Builds a model.
-pub(super) fn load(name: &str, files: ModelFiles) -> Result<LoadedModel> {
+pub(super) fn load(name: &str, files: ModelFiles, device: Device) -> Result<LoadedModel> {
+    let backend = device.open()?;
     let architecture = architecture(&files)?;
     let file = WeightsFile::read(files.weights.clone(), files.place(WEIGHTS))?;
-    let mut weights = StoredWeights::new(file);
+    let mut weights = StoredWeights::new(file, backend);
     let trunk = Arc::new(Trunk::new(&architecture.config, &mut weights)?);
     let storage = weights.finish()?;
     let tokenizer = tokenizer(&files, &architecture)?;

@@ -11,6 +11,6 @@ mod toy;
 pub(crate) mod weights_file;
 
 pub use model_files::{CONFIG, GENERATION_CONFIG, TOKENIZER, WEIGHTS};
-pub use source::{LoadedModel, load};
+pub use source::{LoadedModel, load, load_on};
 pub use stored_weights::StorageUse;
 pub use tokenizer::Tokenizer;

@@ -7,6 +7,7 @@ use lldm_diffusion::{Denoiser, Noise};
 use super::model_files::ModelFiles;
 use super::stored_weights::StorageUse;
 use super::{checkpoint, tokenizer::Tokenizer, toy};
+use crate::device::Device;
 use crate::error::Result;
 use crate::registry::Defaults;
 use crate::trunk::Trunk;
@@ -39,8 +40,13 @@ pub struct LoadedModel {
 /// folder with config.json, model.safetensors and tokenizer.json. The weights of a folder are mapped into memory: as long as the
 /// model is in use, its file must not be written into (to put another in its place by renaming does no harm).
 pub fn load(name: &str) -> Result<LoadedModel> {
+    load_on(name, Device::Cpu)
+}
+
+/// The same, to compute on that device. The toy model is a table and has nothing to compute there.
+pub fn load_on(name: &str, device: Device) -> Result<LoadedModel> {
     match name {
-        "toy" => toy::load(),
-        _ => checkpoint::load(name, ModelFiles::open(name)?),
+        "toy" => device.open().and_then(|_| toy::load()),
+        _ => checkpoint::load(name, ModelFiles::open(name)?, device),
     }
 }

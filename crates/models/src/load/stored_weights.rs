@@ -11,12 +11,13 @@ use lldm_kernels::{Bf16Packer, Layout, QuantPacker, bf16_path, selected_kernel};
 use super::converted::Coding;
 use super::weights_file::{Form, StoredTensor, WeightsFile, slabs};
 use crate::error::{Error, Result};
-use crate::nn::{Init, Linear, Precision, StorageKind, Weights, none_left};
+use crate::nn::{Backend, Blocks, CandleBackend, Init, Linear, Precision, StorageKind, Weights, none_left};
 
 /// A file as a source of parameters.
 pub(super) struct StoredWeights {
     file: WeightsFile,
     left: BTreeSet<String>,
+    backend: Backend,
     uses: Vec<StorageUse>,
 }
 
@@ -36,9 +37,9 @@ pub struct StorageUse {
 }
 
 impl StoredWeights {
-    pub(super) fn new(file: WeightsFile) -> Self {
+    pub(super) fn new(file: WeightsFile, backend: Backend) -> Self {
         let left = file.tensors.keys().cloned().collect();
-        Self { file, left, uses: Vec::new() }
+        Self { file, left, backend, uses: Vec::new() }
     }
 
     /// What was read, the largest part first. Fails when a tensor was not asked for: such a file belongs to another architecture.
@@ -84,6 +85,30 @@ impl StoredWeights {
         let packed = packer.finish();
         let size_bytes = packed.bytes().len();
         Ok((packed.into(), size_bytes))
+    }
+
+    /// A layer on a device of candle's; with the bytes that it takes there.
+    fn on_candle(&self, name: &str, tensor: &StoredTensor, candle: &CandleBackend) -> Result<(Linear, usize)> {
+        let file = &self.file;
+        let [output, input] = tensor.matrix();
+        match tensor.form {
+            Form::Plain(_) => {
+                let weight = Tensor::from_vec(file.values(name, tensor)?, (output, input), &Device::Cpu)?;
+                file.source.release(tensor.range.clone());
+                Ok((Linear::on_candle(&weight, candle)?, size_of::<half::bf16>() * tensor.count()))
+            }
+            Form::Converted(Coding::Blocks(format)) => {
+                let blocks = Blocks { format, bytes: file.source.shared(), range: tensor.range.clone() };
+                let layer = Linear::quant_on_candle([output, input], blocks, candle)?;
+                file.source.release(tensor.range.clone());
+                Ok((layer, tensor.range.len()))
+            }
+            Form::Converted(Coding::QuantPanels(_) | Coding::Bf16Panels(_)) => {
+                let message =
+                    "is packed for the kernels of the CPU: for other devices convert the model without --pack";
+                Err(file.mistake(name, message))
+            }
+        }
     }
 
     fn layer(&self, name: &str, tensor: &StoredTensor) -> Result<(Linear, usize)> {
@@ -139,7 +164,11 @@ impl Weights for StoredWeights {
         let values = self.file.values(name, &tensor)?;
         self.file.source.release(tensor.range.clone());
         self.note(StorageKind::F32, false, values.len(), size_of_val(values.as_slice()));
-        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+        Ok(Tensor::from_vec(values, shape, self.backend.device())?)
+    }
+
+    fn backend(&self) -> Backend {
+        self.backend.clone()
     }
 
     fn precision(&self) -> Precision {
@@ -148,7 +177,10 @@ impl Weights for StoredWeights {
 
     fn linear(&mut self, name: &str, shape: [usize; 2], _: Init) -> Result<Linear> {
         let tensor = self.take(name, &shape)?;
-        let (layer, size_bytes) = self.layer(name, &tensor)?;
+        let (layer, size_bytes) = match &self.backend {
+            Backend::Kernels => self.layer(name, &tensor)?,
+            Backend::Candle(candle) => self.on_candle(name, &tensor, candle)?,
+        };
         let mapped = matches!(tensor.form, Form::Converted(Coding::QuantPanels(_) | Coding::Bf16Panels(_)));
         self.note(layer.kind(), mapped, tensor.count(), size_bytes);
         Ok(layer)

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Shape, Tensor};
 use lldm_kernels::{AttentionShape, KeyValues, VisibleKeys};
 
+use super::candle::{Backend, attention};
 use super::slices::{Values, slice, tensor};
 use crate::error::Result;
 
@@ -93,6 +94,24 @@ pub fn attend_cached(
         return Ok(query.apply_op3(&key, &value, op(Vec::new()))?);
     }
     Ok(query.apply_op3(key, value, op(cached.to_vec()))?)
+}
+
+impl Backend {
+    /// [`attend_cached`] on tensors of this backend.
+    pub fn attend(
+        &self,
+        query: &Tensor,
+        cached: &[(Tensor, Tensor)],
+        key: &Tensor,
+        value: &Tensor,
+        visibility: Visibility,
+        scale: f32,
+    ) -> Result<Tensor> {
+        match self {
+            Self::Kernels => attend_cached(query, cached, key, value, visibility, scale),
+            Self::Candle(candle) => Ok(attention::attend(candle, query, cached, [key, value], visibility, scale)?),
+        }
+    }
 }
 
 impl VisibleKeys for Keys {

@@ -4,9 +4,10 @@
 //! positions may be left out, and the feed-forward layer may be the plain one with GELU.
 
 use candle_core::Tensor;
-use lldm_kernels::{Gelu, SplitHeads};
+use lldm_kernels::{Gelu, SplitHeads, vector};
 
-use super::attention::{Visibility, attend_cached};
+use super::attention::Visibility;
+use super::candle::Backend;
 use super::gelu_mlp::GeluMlp;
 use super::kv_cache::LayerCache;
 use super::linear::Linear;
@@ -14,7 +15,7 @@ use super::mlp::SwiGlu;
 use super::norm::RmsNorm;
 use super::parts::Part;
 use super::rope::Rope;
-use super::slices::tensor;
+use super::slices::{change_values, tensor, with_values};
 use super::weights::{Init, Weights};
 use crate::error::Result;
 
@@ -69,6 +70,7 @@ pub struct DecoderBlock {
     pub(super) output: Linear,
     pub(super) inner_norm: RmsNorm,
     pub(super) feed_forward: FeedForward,
+    backend: Backend,
 }
 
 impl DecoderBlock {
@@ -94,6 +96,7 @@ impl DecoderBlock {
             output: Linear::new(weights, &format!("{attention}.o_proj"), joined, width, Init::Zeros)?,
             inner_norm: RmsNorm::new(weights, &format!("{name}.post_attention_layernorm"), width, eps)?,
             feed_forward: FeedForward::new(weights, &format!("{name}.mlp"), width, inner, feed_forward)?,
+            backend: weights.backend(),
         })
     }
 
@@ -128,17 +131,26 @@ impl DecoderBlock {
             }
             let cached = cache.as_ref().map_or(&[][..], |(cache, _)| cache.segments());
             let scale = (head_width as f32).powf(-0.5);
-            let attended = attend_cached(&query, cached, &key, &value, visibility, scale)?;
+            let attended = self.backend.attend(&query, cached, &key, &value, visibility, scale)?;
             if let Some((cache, true)) = cache {
                 cache.append(key, value)?;
             }
             Ok(attended.reshape((batch * length, heads * head_width))?)
         })?;
-        let x = (x + Part::Projections.time(|| self.output.forward(&attended))?)?;
+        let x = add(x, Part::Projections.time(|| self.output.forward(&attended))?)?;
         let normed = Part::Norms.time(|| self.inner_norm.forward(&x))?;
         let inner = Part::FeedForward.time(|| self.feed_forward.forward(&normed))?;
-        Ok((x + inner)?)
+        add(&x, inner)
     }
+}
+
+/// The residual stream with what a layer adds to it; untracked values are changed where they lie.
+fn add(stream: &Tensor, by: Tensor) -> Result<Tensor> {
+    if stream.track_op() || by.track_op() || !by.device().is_cpu() {
+        return Ok((stream + by)?);
+    }
+    Part::Residual.time(|| with_values(stream, |stream| change_values(&by, |by| vector::add(stream, by))))??;
+    Ok(by)
 }
 
 impl DecoderBlock {

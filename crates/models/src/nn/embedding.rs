@@ -29,6 +29,11 @@ impl Embedding {
         self.table.forward(hidden)
     }
 
+    /// The same numbers in host memory, row by row.
+    pub fn logit_values(&self, hidden: &Tensor) -> Result<Vec<f32>> {
+        self.table.values(hidden)
+    }
+
     /// The weighted cross-entropy of the logits of N hidden vectors [N, D]; see [`Linear::cross_entropy`].
     pub fn cross_entropy(&self, hidden: &Tensor, spec: CrossEntropy) -> Result<Tensor> {
         self.table.cross_entropy(hidden, spec)

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
 use lldm_kernels::Gelu;
 
+use super::candle::{Backend, ops};
 use super::linear::Linear;
 use super::slices::{slice, tensor};
 use super::weights::{Init, Weights};
@@ -14,6 +15,7 @@ pub struct GeluMlp {
     pub(super) up: Linear,
     pub(super) down: Linear,
     pub(super) form: Gelu,
+    backend: Backend,
 }
 
 struct Activate(Gelu);
@@ -31,12 +33,17 @@ impl GeluMlp {
             up: Linear::new(weights, &format!("{name}.up_proj"), width, inner, spread)?,
             down: Linear::new(weights, &format!("{name}.down_proj"), inner, width, Init::Zeros)?,
             form,
+            backend: weights.backend(),
         })
     }
 
     /// [N, D] to [N, D].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.down.forward(&gelu(&self.up.forward(x)?, self.form)?)
+        let x = self.up.forward(x)?;
+        self.down.forward(&match self.backend {
+            Backend::Kernels => gelu(&x, self.form)?,
+            Backend::Candle(_) => ops::gelu(&x, self.form)?,
+        })
     }
 }
 

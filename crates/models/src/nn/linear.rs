@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Shape, Tenso
 use lldm_kernels::gemm::{self, PackedBf16, gemm_bf16, gemm_bf16_packed, pack_bf16};
 use lldm_kernels::{PackedQuant, gemm_quant};
 
+use super::candle::{Blocks, CandleBackend, CandleWeight, ops};
 use super::cross_entropy::{CrossEntropy, cross_entropy};
 use super::gradients::written;
 use super::rows::select_rows;
@@ -30,6 +31,8 @@ enum Storage {
     Packed(PackedBf16),
     /// W in blocks of a GGUF format in the order of the kernels; no gradient.
     Quant(PackedQuant),
+    /// W on a device of candle's; no gradient.
+    Candle(CandleWeight),
 }
 
 /// x [N, in] times W^T, both rounded to bf16, summed in f32.
@@ -62,12 +65,32 @@ impl Linear {
         Ok(Self { storage })
     }
 
+    /// A layer of candle's with this weight [out, in], rounded to bf16.
+    pub fn on_candle(weight: &Tensor, backend: &CandleBackend) -> Result<Self> {
+        Ok(Self { storage: Storage::Candle(CandleWeight::new(weight, backend.device())?) })
+    }
+
+    /// A layer of candle's with a quantised weight [out, in].
+    pub fn quant_on_candle(shape: [usize; 2], blocks: Blocks, backend: &CandleBackend) -> Result<Self> {
+        Ok(Self { storage: Storage::Candle(CandleWeight::quant(shape, blocks, backend.device())?) })
+    }
+
     /// The weight [out, in] in f32, where it is kept so: in training.
     pub fn weight(&self) -> Option<&Tensor> {
         match &self.storage {
             Storage::F32(weight) | Storage::Bf16(weight) => Some(weight),
-            Storage::Packed(_) | Storage::Quant(_) => None,
+            Storage::Packed(_) | Storage::Quant(_) | Storage::Candle(_) => None,
         }
+    }
+
+    /// The panels of a quantised weight.
+    pub(super) fn packed_quant(&self) -> Option<&PackedQuant> {
+        if let Storage::Quant(packed) = &self.storage { Some(packed) } else { None }
+    }
+
+    /// The panels of a weight in bf16.
+    pub(super) fn packed_bf16(&self) -> Option<&PackedBf16> {
+        if let Storage::Packed(packed) = &self.storage { Some(packed) } else { None }
     }
 
     /// How the weight is stored.
@@ -77,6 +100,7 @@ impl Linear {
             Storage::Bf16(_) => StorageKind::Bf16,
             Storage::Packed(_) => StorageKind::PackedBf16,
             Storage::Quant(packed) => StorageKind::Quant(packed.format()),
+            Storage::Candle(weight) => weight.kind(),
         }
     }
 
@@ -87,7 +111,18 @@ impl Linear {
             Storage::Bf16(weight) => x.apply_op2(weight, Bf16Product)?,
             Storage::Packed(packed) => x.apply_op1_no_bwd(&PackedProduct(packed.clone()))?,
             Storage::Quant(packed) => x.apply_op1_no_bwd(&QuantProduct(packed.clone()))?,
+            Storage::Candle(weight) => weight.forward(x)?,
         })
+    }
+
+    /// What [`Linear::forward`] makes of x [N, in], in host memory, row by row; packed weights write it there at once.
+    pub fn values(&self, x: &Tensor) -> Result<Vec<f32>> {
+        let shape = x.dims2()?;
+        match &self.storage {
+            Storage::Packed(packed) => Ok(packed_product(&tensor(&x.contiguous()?)?, shape, packed)),
+            Storage::Quant(packed) => Ok(quant_product(&tensor(&x.contiguous()?)?, shape, packed)),
+            _ => Ok(self.forward(x)?.flatten_all()?.to_vec1()?),
+        }
     }
 
     /// Whether it multiplies in bf16 and may still change.
@@ -100,6 +135,7 @@ impl Linear {
     pub fn cross_entropy(&self, hidden: &Tensor, spec: CrossEntropy) -> Result<Tensor> {
         match &self.storage {
             Storage::Bf16(weight) => scored(hidden, weight, spec),
+            Storage::Candle(weight) => Ok(ops::cross_entropy(&weight.forward(hidden)?, &spec)?),
             _ => cross_entropy(&self.forward(hidden)?, spec),
         }
     }
@@ -116,6 +152,7 @@ impl Linear {
             Storage::F32(weight) | Storage::Bf16(weight) => select_rows(weight, rows.to_vec()),
             Storage::Packed(packed) => gather(rows, input, |row, out| packed.column(row, out)),
             Storage::Quant(packed) => gather(rows, input, |row, out| packed.row(row, out)),
+            Storage::Candle(weight) => Ok(weight.rows(rows)?),
         }
     }
 
@@ -125,6 +162,7 @@ impl Linear {
             Storage::F32(weight) | Storage::Bf16(weight) => weight.dims2()?.into(),
             Storage::Packed(packed) => [packed.cols(), packed.rows()],
             Storage::Quant(packed) => [packed.outputs(), packed.inputs()],
+            Storage::Candle(weight) => weight.shape()?,
         })
     }
 }
@@ -149,6 +187,20 @@ fn gather(rows: &[u32], input: usize, read: impl Fn(usize, &mut [f32])) -> Resul
         read(*row as usize, out);
     }
     Ok(Tensor::from_vec(out, (rows.len(), input), &Device::Cpu)?)
+}
+
+/// x [N, in] times W^T.
+fn packed_product(x: &[f32], (rows, input): (usize, usize), weight: &PackedBf16) -> Vec<f32> {
+    let mut out = vec![0.0; rows * weight.cols()];
+    gemm_bf16_packed(x, gemm::Layout::row_major(rows, input), weight, &mut out);
+    out
+}
+
+/// x [N, in] times W^T.
+fn quant_product(x: &[f32], (rows, _): (usize, usize), weight: &PackedQuant) -> Vec<f32> {
+    let mut out = vec![0.0; rows * weight.outputs()];
+    gemm_quant(x, weight, &mut out);
+    out
 }
 
 impl CustomOp2 for Bf16Product {
@@ -200,10 +252,9 @@ impl CustomOp1 for PackedProduct {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (rows, input) = layout.shape().dims2()?;
-        let mut out = vec![0.0; rows * self.0.cols()];
-        gemm_bf16_packed(slice(x, layout)?, gemm::Layout::row_major(rows, input), &self.0, &mut out);
-        Ok((CpuStorage::F32(out), Shape::from((rows, self.0.cols()))))
+        let shape = layout.shape().dims2()?;
+        let out = packed_product(slice(x, layout)?, shape, &self.0);
+        Ok((CpuStorage::F32(out), Shape::from((shape.0, self.0.cols()))))
     }
 }
 
@@ -213,9 +264,8 @@ impl CustomOp1 for QuantProduct {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (rows, _) = layout.shape().dims2()?;
-        let mut out = vec![0.0; rows * self.0.outputs()];
-        gemm_quant(slice(x, layout)?, &self.0, &mut out);
-        Ok((CpuStorage::F32(out), Shape::from((rows, self.0.outputs()))))
+        let shape = layout.shape().dims2()?;
+        let out = quant_product(slice(x, layout)?, shape, &self.0);
+        Ok((CpuStorage::F32(out), Shape::from((shape.0, self.0.outputs()))))
     }
 }

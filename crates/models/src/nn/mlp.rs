@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
 
+use super::candle::{Backend, ops};
 use super::linear::Linear;
 use super::slices::{slice, tensor};
 use super::weights::{Init, Weights};
@@ -13,6 +14,7 @@ pub struct SwiGlu {
     pub(super) gate: Linear,
     pub(super) up: Linear,
     pub(super) down: Linear,
+    backend: Backend,
 }
 
 struct Gate;
@@ -25,13 +27,17 @@ impl SwiGlu {
             gate: Linear::new(weights, &format!("{name}.gate_proj"), width, inner, spread)?,
             up: Linear::new(weights, &format!("{name}.up_proj"), width, inner, spread)?,
             down: Linear::new(weights, &format!("{name}.down_proj"), inner, width, Init::Zeros)?,
+            backend: weights.backend(),
         })
     }
 
     /// [N, D] to [N, D].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let gated = self.gate.forward(x)?.apply_op2(&self.up.forward(x)?, Gate)?;
-        self.down.forward(&gated)
+        let (gate, up) = (self.gate.forward(x)?, self.up.forward(x)?);
+        self.down.forward(&match self.backend {
+            Backend::Kernels => gate.apply_op2(&up, Gate)?,
+            Backend::Candle(_) => ops::swiglu(&gate, &up)?,
+        })
     }
 }
 

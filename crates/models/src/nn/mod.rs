@@ -2,9 +2,11 @@
 
 mod attention;
 mod buffer;
+mod candle;
 mod cross_entropy;
 mod decoder_block;
 mod embedding;
+mod experts;
 mod gelu_mlp;
 mod gradients;
 mod kv_cache;
@@ -23,9 +25,11 @@ mod weights;
 
 pub use attention::{Visibility, attend, attend_cached};
 pub use buffer::{Buffer, release_buffers};
+pub use candle::{Backend, Blocks, CandleBackend, candle_matrix, ggml_type};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use decoder_block::{DecoderBlock, DecoderBlockConfig, FeedForward, FeedForwardKind};
 pub use embedding::Embedding;
+pub use experts::Experts;
 pub use gelu_mlp::{GeluMlp, gelu};
 pub use gradients::{Gradients, backward};
 pub use kv_cache::{KvCache, LayerCache};
@@ -33,7 +37,7 @@ pub use linear::Linear;
 pub use mlp::SwiGlu;
 pub use norm::RmsNorm;
 pub use parts::{Part, measure_parts};
-pub use rope::Rope;
+pub use rope::{Rope, RopeTables};
 pub use rows::{add_rows, select_rows};
 pub use slices::{change_values, with_values};
 pub use stack::decode;

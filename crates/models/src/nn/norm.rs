@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Tensor};
 
+use super::candle::{Backend, ops};
 use super::gradients::written;
 use super::slices::{slice, tensor};
 use super::weights::{Init, Weights};
@@ -12,6 +13,7 @@ use crate::error::Result;
 pub struct RmsNorm {
     weight: Tensor,
     eps: f32,
+    backend: Backend,
 }
 
 struct Normalise {
@@ -21,7 +23,8 @@ struct Normalise {
 impl RmsNorm {
     /// Reads `{name}.weight`, `[width]`.
     pub fn new(weights: &mut dyn Weights, name: &str, width: usize, eps: f64) -> Result<Self> {
-        Ok(Self { weight: weights.get(&format!("{name}.weight"), &[width], Init::Ones)?, eps: eps as f32 })
+        let weight = weights.get(&format!("{name}.weight"), &[width], Init::Ones)?;
+        Ok(Self { weight, eps: eps as f32, backend: weights.backend() })
     }
 
     /// The weight `[width]`.
@@ -35,7 +38,10 @@ impl RmsNorm {
 
     /// [.., width] to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.apply_op2(&self.weight, Normalise { eps: self.eps })?)
+        Ok(match self.backend {
+            Backend::Kernels => x.apply_op2(&self.weight, Normalise { eps: self.eps })?,
+            Backend::Candle(_) => ops::rms_norm(x, &self.weight, self.eps)?,
+        })
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Part {
     Attention,
     /// The feed-forward layers.
     FeedForward,
+    /// What the layers add to the residual stream.
+    Residual,
     /// The projection to logits.
     Logits,
     /// The pass over the vocabulary.
@@ -31,12 +33,13 @@ static NANOSECONDS: [AtomicU64; Part::ALL.len()] = [const { AtomicU64::new(0) };
 
 impl Part {
     /// All parts, in the order of a pass.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Embedding,
         Self::Norms,
         Self::Projections,
         Self::Attention,
         Self::FeedForward,
+        Self::Residual,
         Self::Logits,
         Self::Vocabulary,
     ];
@@ -49,6 +52,7 @@ impl Part {
             Self::Projections => "projections",
             Self::Attention => "attention",
             Self::FeedForward => "feed-forward",
+            Self::Residual => "residual stream",
             Self::Logits => "logits",
             Self::Vocabulary => "vocabulary pass",
         }

@@ -1,7 +1,8 @@
 //! Rows of a matrix by index: token embeddings, and the cells that are scored.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Shape, Tensor};
 
+use super::candle::ops;
 use super::gradients::added;
 use super::slices::{slice, tensor};
 use crate::error::Result;
@@ -12,12 +13,18 @@ struct Select {
 
 /// The rows `indices` `[N]` of a matrix [V, D]: [N, D].
 pub fn select_rows(matrix: &Tensor, indices: Vec<u32>) -> Result<Tensor> {
-    Ok(matrix.apply_op1(Select { indices })?)
+    match matrix.device() {
+        Device::Cpu => Ok(matrix.apply_op1(Select { indices })?),
+        _ => Ok(ops::select_rows(matrix, &indices)?),
+    }
 }
 
 /// Adds to each row of x [N, D] a row of a matrix [T, D], by index.
 pub fn add_rows(x: &Tensor, matrix: &Tensor, indices: Vec<u32>) -> Result<Tensor> {
-    Ok(x.apply_op2(matrix, Select { indices })?)
+    match matrix.device() {
+        Device::Cpu => Ok(x.apply_op2(matrix, Select { indices })?),
+        _ => Ok((x + ops::select_rows(matrix, &indices)?)?),
+    }
 }
 
 impl CustomOp1 for Select {

@@ -15,6 +15,10 @@ pub enum StorageKind {
     PackedBf16,
     /// Blocks of a GGUF format in the order of the kernels.
     Quant(QuantFormat),
+    /// bf16 on a device of candle's.
+    CandleBf16,
+    /// Blocks of a GGUF format on a device of candle's.
+    CandleQuant(QuantFormat),
 }
 
 impl fmt::Display for StorageKind {
@@ -22,8 +26,8 @@ impl fmt::Display for StorageKind {
         match self {
             Self::F32 => f.write_str("f32"),
             Self::Bf16 => f.write_str("f32, rounded to bf16"),
-            Self::PackedBf16 => f.write_str("bf16"),
-            Self::Quant(format) => format.fmt(f),
+            Self::PackedBf16 | Self::CandleBf16 => f.write_str("bf16"),
+            Self::Quant(format) | Self::CandleQuant(format) => format.fmt(f),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::Tensor;
 
+use super::candle::Backend;
 use super::linear::Linear;
 use crate::error::{Error, Result};
 
@@ -40,6 +41,11 @@ pub trait Weights {
     fn linear(&mut self, name: &str, shape: [usize; 2], init: Init) -> Result<Linear> {
         let weight = self.get(name, &shape, init)?;
         Linear::from_weight(weight, self.precision())
+    }
+
+    /// Who computes the layers; tensors lie on its device.
+    fn backend(&self) -> Backend {
+        Backend::Kernels
     }
 
     /// How layers multiply whose weights come from [`Weights::get`].

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Tensor};
 use lldm_diffusion::rng::{Purpose, Rng};
 use lldm_kernels::QuantFormat;
 use lldm_models::convert::{ConvertConfig, Report, Target, convert};
 use lldm_models::load::{CONFIG, TOKENIZER, WEIGHTS};
-use lldm_models::nn::{Init, Visibility, Weights};
+use lldm_models::nn::{Init, Visibility, Weights, ggml_type};
 use lldm_models::{Answers, Attention, LoadedModel, NoiseConfig, Trunk, TrunkConfig, load};
 use tempfile::TempDir;
 use tokenizers::models::wordlevel::WordLevel;
@@ -124,16 +124,7 @@ pub(crate) fn logits_of(place: &TempDir, name: &str) -> Vec<Vec<f32>> {
 
 /// Blocks of a matrix, by candle.
 pub(crate) fn blocks(format: QuantFormat, tensor: &Tensor) -> Vec<u8> {
-    let dtype = match format {
-        QuantFormat::Q4_0 => GgmlDType::Q4_0,
-        QuantFormat::Q4_1 => GgmlDType::Q4_1,
-        QuantFormat::Q5_0 => GgmlDType::Q5_0,
-        QuantFormat::Q8_0 => GgmlDType::Q8_0,
-        QuantFormat::Q4K => GgmlDType::Q4K,
-        QuantFormat::Q5K => GgmlDType::Q5K,
-        QuantFormat::Q6K => GgmlDType::Q6K,
-    };
-    QTensor::quantize(tensor, dtype).unwrap().data().unwrap().into_owned()
+    QTensor::quantize(tensor, ggml_type(format)).unwrap().data().unwrap().into_owned()
 }
 
 /// What lies in a folder, sorted.
