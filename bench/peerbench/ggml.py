@@ -119,11 +119,11 @@ class Library:
 class Product:
     """One product or mixture of experts with its weights in one buffer type."""
 
-    def __init__(self, library, name, buffer, shape, weights, rows):
+    def __init__(self, library, kernel, name, buffer, shape, weights, rows):
         self.library, self.shape = library, shape
         self.name, self.buffer = name, buffer
         self.contexts, self.buffers = [], []
-        work = cases.operations(shape)
+        work = cases.operations(kernel, shape)
         self.nodes = max(1, min(GRAPH_NODES, round(GRAPH_OPERATIONS / work)))
         kept, used = self.context(), self.context()
         kind, f32 = TYPES[name], TYPES["F32"]
@@ -208,6 +208,8 @@ class Peer:
 
     def products(self, kernel, shape, values):
         """Yields (product, its name, the calls that one run makes, its error, the largest error allowed)."""
+        if kernel == cases.STEP:
+            return
         name = cases.ggml_type(kernel)
         inner, columns = shape[-2:]
         experts = shape[1] if len(shape) == 5 else 1
@@ -216,7 +218,7 @@ class Peer:
         weights = self.quantise(name, dense, inner, columns, experts)
         rows = values.rows(shape[0], inner, seed=3)
         for buffer in self.library.buffers:
-            product = Product(self.library, name, buffer, shape, weights, rows)
+            product = Product(self.library, kernel, name, buffer, shape, weights, rows)
             if not product.supported:
                 product.free()
                 continue

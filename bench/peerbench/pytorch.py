@@ -17,7 +17,7 @@ import sys
 import warnings
 from itertools import accumulate
 
-from . import cases
+from . import cases, training
 from .values import dot, places, relative_error, row
 
 # The largest error allowed: about twice what the types cost on normal values.
@@ -84,6 +84,9 @@ class Peer:
     def products(self, kernel, shape, values):
         """Yields (product, its name, the calls that one run makes, its error, the largest error allowed)."""
         torch = self.torch
+        if kernel == cases.STEP:
+            yield from training.steps(torch, cases.TORCH_TRAINING, shape)
+            return
         inner, columns = shape[-2:]
         experts = shape[1] if len(shape) == 5 else 1
         dense = values.rows(columns + experts - 1, inner, seed=2)

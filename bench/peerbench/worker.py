@@ -44,7 +44,7 @@ def main():
             prepared, described = [], []
             for shape in request["shapes"]:
                 for product, name, calls, error, limit in peer.products(request["kernel"], shape, values):
-                    prepared.append((product, calls * cases.operations(shape)))
+                    prepared.append((product, calls * cases.operations(request["kernel"], shape)))
                     described.append({"shape": shape, "name": name, "error": error, "limit": limit})
             answer = {"products": described}
         else:

@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Score(score::ScoreArgs),
     /// Measure a trained model on held-out text, and write its card
     Eval(eval::EvalArgs),
-    /// Measure what few steps buy in speed and cost in quality, beside another model
+    /// Measure what a pass costs; beside another model, what few steps buy in speed and cost in quality; or the kernels
     Bench(bench::BenchArgs),
     /// Quantise a model, or pack it for the kernels of this CPU
     Convert(convert::ConvertArgs),

@@ -110,6 +110,15 @@ impl Logits {
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
     }
+
+    /// Fails at the first token that is none of the V.
+    pub fn check_tokens(&self, mut tokens: impl Iterator<Item = Token>) -> Result<()> {
+        let vocabulary = self.vocabulary;
+        match tokens.find(|token| *token as usize >= vocabulary) {
+            Some(token) => Err(Error::Vocabulary { token, vocabulary }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Prediction for Logits {
@@ -125,15 +134,8 @@ impl Prediction for Logits {
     }
 
     fn log_probabilities(&self, targets: &[(usize, Token)], transform: &LogitTransform) -> Result<Vec<f64>> {
-        targets
-            .iter()
-            .map(|(row, token)| {
-                if *token as usize >= self.vocabulary {
-                    return Err(Error::Vocabulary { token: *token, vocabulary: self.vocabulary });
-                }
-                Ok(log_probability(self.row(*row), transform, *token))
-            })
-            .collect()
+        self.check_tokens(targets.iter().map(|target| target.1))?;
+        Ok(targets.iter().map(|(row, token)| log_probability(self.row(*row), transform, *token)).collect())
     }
 
     fn bound_terms(
@@ -143,10 +145,7 @@ impl Prediction for Logits {
         t: f64,
         transform: &LogitTransform,
     ) -> Result<Vec<BoundTerms>> {
-        let vocabulary = self.vocabulary;
-        if let Some(token) = cells.iter().map(|cell| cell.clean).find(|token| *token as usize >= vocabulary) {
-            return Err(Error::Vocabulary { token, vocabulary });
-        }
+        self.check_tokens(cells.iter().map(|cell| cell.clean))?;
         Ok(cells.iter().map(|cell| bound_terms(self.row(cell.row), transform, noise, cell, t)).collect())
     }
 

@@ -94,13 +94,10 @@ impl Prediction for FusedLogits {
 
     fn log_probabilities(&self, targets: &[(usize, Token)], transform: &LogitTransform) -> Result<Vec<f64>> {
         transform.check()?;
-        let vocabulary = self.vocabulary();
-        if let Some(token) = targets.iter().map(|target| target.1).find(|token| *token as usize >= vocabulary) {
-            return Err(Error::Vocabulary { token, vocabulary });
-        }
+        self.logits.check_tokens(targets.iter().map(|target| target.1))?;
         let changes = changes(transform);
         let fused = Transform { temperature: 1.0, ..fused_transform(transform, self.soft_cap, &changes) };
-        Ok(vocab::log_probabilities(self.logits.values(), vocabulary, targets, &fused))
+        Ok(vocab::log_probabilities(self.logits.values(), self.vocabulary(), targets, &fused))
     }
 
     fn bound_terms(
@@ -110,10 +107,7 @@ impl Prediction for FusedLogits {
         t: f64,
         transform: &LogitTransform,
     ) -> Result<Vec<BoundTerms>> {
-        let vocabulary = self.vocabulary();
-        if let Some(token) = cells.iter().map(|cell| cell.clean).find(|token| *token as usize >= vocabulary) {
-            return Err(Error::Vocabulary { token, vocabulary });
-        }
+        self.logits.check_tokens(cells.iter().map(|cell| cell.clean))?;
         Ok(cells.par_iter().map(|cell| bound_terms(&self.row(cell.row), transform, noise, cell, t)).collect())
     }
 

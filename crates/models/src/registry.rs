@@ -1,4 +1,4 @@
-//! The registry of families: from `model_type` to a loader and to the settings that its paper asks for.
+//! The settings that a checkpoint or the paper of its family asks for.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -139,9 +139,8 @@ impl TrunkDenoiser {
         };
         let hidden = hidden.narrow(0, hidden.dim(0)? - canvas.len(), canvas.len())?;
         let mut values = self.trunk.logit_values(&hidden)?;
-        for (outputs, held) in values.chunks_exact_mut(config.vocab_size).zip(canvas) {
-            self.answer(outputs, *held, input.time);
-        }
+        let rows = values.par_chunks_exact_mut(config.vocab_size).zip(canvas);
+        rows.for_each(|(outputs, held)| self.answer(outputs, *held, input.time));
         Ok(FusedLogits::new(values, config.vocab_size)?)
     }
 
@@ -204,7 +203,7 @@ impl Denoiser for TrunkDenoiser {
         inputs: &[StepInput<'_>],
         contexts: &mut [&mut Context],
     ) -> lldm_diffusion::Result<Vec<Box<dyn Prediction>>> {
-        // One forward a row: products over a different number of rows may round differently.
+        // One forward a row, each on a thread of its own: a canvas has rows enough to keep its products busy, and its answer is the same.
         let one = |(input, context): (&StepInput<'_>, &mut &mut Context)| self.denoise(input, context);
         match self.trunk.backend().is_cpu() {
             true => inputs.par_iter().zip(contexts.par_iter_mut()).map(one).collect(),

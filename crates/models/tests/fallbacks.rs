@@ -202,11 +202,12 @@ fn experts() {
     let layers = |seed: u64, shape: [usize; 2], make: &dyn Fn(Tensor) -> Linear| -> Vec<Linear> {
         matrices(seed, shape).map(make).collect()
     };
+    let pack = |weight| Linear::from_weight(weight, Precision::FrozenBf16).unwrap();
     for gate in [Gate::Silu, Gate::GeluTanh] {
         let experts = |make: &dyn Fn(Tensor) -> Linear| {
             Experts::new(layers(50, [2 * inner, width], make), layers(60, [width, inner], make), gate).unwrap()
         };
-        let packed = experts(&|weight| Linear::from_weight(weight, Precision::FrozenBf16).unwrap());
+        let packed = experts(&pack);
         let theirs = experts(&|weight| Linear::on_candle(&weight, &candle()).unwrap());
         let exact = experts(&|weight| Linear::from_weight(weight, Precision::F32).unwrap());
         let outs = [&exact, &packed, &theirs].map(|experts| flat(&experts.forward(&x, routes).unwrap()));
@@ -226,6 +227,9 @@ fn experts() {
             }
         }
     }
+    let grouped = Experts::new(layers(50, [2 * inner, width], &pack), layers(60, [width, inner], &pack), Gate::Silu);
+    let tracked = Var::from_tensor(&x).unwrap();
+    assert!(grouped.unwrap().forward(tracked.as_tensor(), routes).unwrap_err().to_string().contains("no gradient"));
     let f32 = |weight| Linear::from_weight(weight, Precision::F32).unwrap();
     let few = Experts::new(layers(50, [2 * inner, width], &f32), Vec::new(), Gate::Silu);
     assert!(few.is_err());

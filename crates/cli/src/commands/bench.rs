@@ -51,7 +51,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "CONFIG.json", conflicts_with_all = ["model", "named", "against"])]
     pub(super) random_weights: Option<PathBuf>,
     /// The format of random weights [default: bf16]
-    #[arg(long, value_name = "FORMAT", value_parser = format())]
+    #[arg(long, value_name = "FORMAT", value_parser = format(), requires = "random_weights")]
     pub(super) quant: Option<QuantFormat>,
     /// Cells of the canvas of a measured pass [default: 256, or as many as the model sees]
     #[arg(long, value_name = "CELLS", value_parser = count, conflicts_with = "against")]
@@ -67,35 +67,35 @@ pub(crate) struct BenchArgs {
     pub(super) steps: Vec<usize>,
     /// Probabilities for the sampler `threshold`
     #[arg(long, value_delimiter = ',', value_parser = probability, allow_negative_numbers = true)]
-    #[arg(default_value = "0.5,0.7,0.9")]
+    #[arg(default_value = "0.5,0.7,0.9", requires = "against")]
     thresholds: Vec<f64>,
     /// Texts of each setting; they are written one at a time
-    #[arg(long, value_parser = count, default_value = "40")]
+    #[arg(long, value_parser = count, default_value = "40", requires = "against")]
     texts: usize,
     /// Rounds in which the settings take turns; a speed is the median over them
-    #[arg(long, value_parser = count, default_value = "3")]
+    #[arg(long, value_parser = count, default_value = "3", requires = "against")]
     rounds: usize,
     /// The most tokens of a text [default: what the model asks for]
-    #[arg(short = 'n', long, value_name = "TOKENS", value_parser = count)]
+    #[arg(short = 'n', long, value_name = "TOKENS", value_parser = count, requires = "against")]
     max_tokens: Option<usize>,
     /// The cells of a block of the model [default: what the model asks for]
-    #[arg(long, value_name = "CELLS", value_parser = count)]
+    #[arg(long, value_name = "CELLS", value_parser = count, requires = "against")]
     block_length: Option<usize>,
     /// The temperature of all draws [default: what the model asks for, and 1 for the twin]
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, requires = "against")]
     temperature: Option<f64>,
     /// What texts begin with; several take turns. Without it texts are written from nothing
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", requires = "against")]
     prompt: Vec<String>,
     /// The seed of the first text; the others follow
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, requires = "against")]
     seed: u64,
     /// What the n-gram judge is trained on: a corpus (`lldm data list`), a .txt, .jsonl or .tsv file, or a folder of those
     /// [default: the text of the recipe `default`, where LLDM_DATA has it]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", requires = "against")]
     judge: Vec<String>,
     /// Draw speed against perplexity
-    #[arg(long, value_name = "OUT.svg")]
+    #[arg(long, value_name = "OUT.svg", requires = "against")]
     svg: Option<PathBuf>,
     /// Write JSON
     #[arg(long)]

@@ -65,9 +65,6 @@ struct StepsRow {
 
 /// Runs the measurement.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    if args.quant.is_some() && args.random_weights.is_none() {
-        bail!("--quant is the format of --random-weights; `lldm convert` quantises a model that has weights");
-    }
     let machine = Machine::detect()?;
     let start = Instant::now();
     let report = match &args.random_weights {

@@ -6,9 +6,9 @@ use anyhow::Result;
 use candle_core::quantized::QMatMul;
 use candle_core::{Device, Module, Tensor};
 use lldm_kernels::quant::gemm_grouped;
-use lldm_kernels::{PackedQuant, QuantFormat, int8_path};
+use lldm_kernels::{PackedQuant, QuantFormat};
 
-use super::quantised::{peak_type, weights};
+use super::quantised::{row, weights};
 use super::report::Row;
 use super::setting::{Setting, values};
 use crate::render::plain;
@@ -56,16 +56,7 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
             },
         ])?;
         let work = 2.0 * (list.len() * k * n) as f64;
-        rows.push(Row::new(
-            setting,
-            &kernel,
-            int8_path().name(),
-            format.name(),
-            setting.peak_of(int8_path().name(), peak_type()),
-            &SHAPE,
-            work,
-            &seconds,
-        ));
+        rows.push(row(setting, &kernel, format, &SHAPE, work, &seconds));
     }
     Ok(rows)
 }

@@ -3,7 +3,9 @@
 //! Sizes are those of the published config.json: width 2816, 16 heads of 256 over 8 of keys, dense path
 //! 2112, 128 experts of 704, 8 a token, vocabulary 262,144, canvas 256 behind a cached prefix of 1,023. Attention and dense weights
 //! are Q8_0, experts 4 bits (704 columns are no whole K-quant blocks: the down projections are Q4_0). The roofline is, part by part,
-//! the longer of its operations at the measured peak and its weights' bytes at the measured bandwidth.
+//! the longer of its operations at the measured peak and its weights' bytes at the measured bandwidth. Left out: the five of the 30
+//! layers that see all of a long context (each is taken for a sliding one), self-conditioning, the norms and rotations of heads,
+//! and what is added to the residual stream.
 
 use anyhow::{Context, Result};
 use lldm_eval::median;
@@ -12,7 +14,7 @@ use lldm_kernels::peak::read_rate;
 use lldm_kernels::quant::random_blocks;
 use lldm_kernels::vocab::{Request, Transform, reduce};
 use lldm_kernels::{
-    AttentionShape, Gate, KeyValues, PackedQuant, QuantFormat, all_keys, attention, gated, gemm_quant, rms_norm,
+    AttentionShape, Gate, KeyValues, PackedQuant, QuantFormat, all_keys, attention, gated, gemm_quant, rms_norm, route,
 };
 use serde::Serialize;
 
@@ -126,7 +128,7 @@ pub(crate) fn diffusion_gemma(setting: &Setting) -> Result<LayerReport> {
     let mut scores = vec![0.0; CANVAS * EXPERTS];
     add(expert_work, &mut || {
         gemm_quant(&x, &router[0], &mut scores);
-        let (chosen, weights) = choose(&scores);
+        let (chosen, weights) = route(&scores, EXPERTS, CHOICES);
         let routes = Routes { top_k: CHOICES, experts: &chosen, weights: &weights };
         experts.forward(&x, routes, &mut out[..CANVAS * WIDTH]);
         Ok(())
@@ -187,21 +189,6 @@ fn work(name: &'static str, times: usize, weights: &[PackedQuant], rows: usize) 
     Work { name, times, operations: 2.0 * rows as f64 * cells, bytes, dtype: peak_type() }
 }
 
-/// Each token's best experts and their shares.
-fn choose(scores: &[f32]) -> (Vec<u32>, Vec<f32>) {
-    let (mut chosen, mut weights) = (Vec::new(), Vec::new());
-    for scores in scores.chunks_exact(EXPERTS) {
-        let mut order: Vec<u32> = (0..EXPERTS as u32).collect();
-        order.select_nth_unstable_by(CHOICES - 1, |a, b| scores[*b as usize].total_cmp(&scores[*a as usize]));
-        order.truncate(CHOICES);
-        let exps: Vec<f32> = order.iter().map(|expert| scores[*expert as usize].exp()).collect();
-        let sum: f32 = exps.iter().sum();
-        chosen.extend(order);
-        weights.extend(exps.iter().map(|exp| exp / sum));
-    }
-    (chosen, weights)
-}
-
 impl LayerReport {
     /// The table for a reader.
     pub(crate) fn text(&self) -> String {
@@ -227,25 +214,5 @@ impl LayerReport {
             self.roofline_ratio,
             self.gigabytes_per_second
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_best_experts_are_chosen() {
-        let scores: Vec<f32> = (0..2 * EXPERTS).map(|i| (i * 37 % 101) as f32 / 10.0).collect();
-        let (chosen, weights) = choose(&scores);
-        for token in 0..2 {
-            let own = &scores[token * EXPERTS..][..EXPERTS];
-            let mut found: Vec<f32> = chosen[token * CHOICES..][..CHOICES].iter().map(|e| own[*e as usize]).collect();
-            let mut sorted = own.to_vec();
-            sorted.sort_by(|a, b| b.total_cmp(a));
-            found.sort_by(|a, b| b.total_cmp(a));
-            assert_eq!(found, sorted[..CHOICES]);
-            assert!((weights[token * CHOICES..][..CHOICES].iter().sum::<f32>() - 1.0).abs() < 1e-5);
-        }
     }
 }

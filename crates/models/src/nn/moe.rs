@@ -65,6 +65,9 @@ impl Experts {
             return Err(Error::format("experts", format!("there is no expert {expert} of {}", self.count())));
         }
         match &self.form {
+            Form::Grouped(_) if x.track_op() => {
+                Err(Error::format("experts", "packed weights have no gradient: train with weights in f32"))
+            }
             Form::Grouped(experts) => {
                 let mut out = vec![0.0; x.elem_count()];
                 experts.forward(&tensor(&x.contiguous()?)?, routes, &mut out);
