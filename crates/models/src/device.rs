@@ -39,8 +39,11 @@ impl Device {
             }
             Self::Cuda(number) => {
                 let opened = candle_core::Device::new_cuda(number);
-                let message =
-                    |error: candle_core::Error| format!("{error}; `nvidia-smi` lists the GPUs that are there");
+                let message = |error: candle_core::Error| {
+                    // Behind the first line candle shows where in its code the error arose.
+                    let text = error.to_string();
+                    format!("{}; `nvidia-smi` lists the GPUs that are there", text.lines().next().unwrap_or_default())
+                };
                 opened.map(Backend::candle).map_err(|error| Error::Device { device: self, message: message(error) })
             }
         }
