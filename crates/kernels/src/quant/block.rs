@@ -5,7 +5,7 @@
 //! all give the same bits.
 
 use super::activation::RowChunk;
-use super::panel::Chunk;
+use super::chunk::Chunk;
 use crate::detect::CpuFeatures;
 use crate::gemm::Kernel;
 use crate::tile_product::PANEL;
@@ -59,14 +59,23 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// Whether so many rows read the planes of a chunk as they lie: to unpack them first costs more than it saves.
+    pub(super) fn reads_planes(&self, rows: usize) -> bool {
+        rows <= match self.path {
+            _ if cfg!(not(target_arch = "x86_64")) => 0,
+            Int8Path::Avx512Vnni => 24,
+            Int8Path::AvxVnni | Int8Path::Avx2 => 4,
+            Int8Path::Portable => 0,
+        }
+    }
+
     /// Adds the products of the listed rows with a chunk of weights to `c`, `[rows, 32]`. The path must be one that this CPU has.
-    pub(super) fn add(&self, rows: &[u32], x: RowChunk<'_>, weights: Chunk<'_>, c: &mut [f32]) {
+    pub(super) fn add(&self, rows: &[u32], x: &RowChunk<'_>, weights: &Chunk<'_>, c: &mut [f32]) {
         let (all, groups) = (x.scales.len(), x.len / self.group);
         assert!(c.len() == rows.len() * PANEL && rows.iter().all(|row| (*row as usize) < all));
         assert!(x.len == weights.len && groups * self.group == x.len && groups * PANEL == weights.scales.len());
-        assert!(
-            weights.integers.len() == x.len * PANEL && (!self.minima || weights.minima.len() == x.len / 32 * PANEL)
-        );
+        assert!(weights.planes.fit(x.len) && (!self.minima || weights.minima.len() == x.len / 32 * PANEL));
+        assert!(weights.planes.are_bytes() || self.reads_planes(rows.len()), "quant: {:?} reads bytes", self.path);
         assert!(x.values.len() == all * x.len && x.starts.len() == all * groups && (!self.minima || self.group == 32));
         match self.path {
             #[cfg(target_arch = "x86_64")]

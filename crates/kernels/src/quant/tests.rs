@@ -110,7 +110,7 @@ fn the_error_of_int8_activations_is_bounded() {
 #[test]
 fn a_row_depends_on_nothing_else() {
     let (m, n, k) = (101, 77, 512);
-    for format in [QuantFormat::Q8_0, QuantFormat::Q4K, QuantFormat::Q6K] {
+    for format in QuantFormat::ALL {
         let packed = PackedQuant::pack(format, [n, k], &blocks(format, n, k, 1)).expect("whole blocks");
         let x = noise(2, m * k).f32;
         for path in paths() {
@@ -121,7 +121,7 @@ fn a_row_depends_on_nothing_else() {
             };
             let all = on_threads(1, run);
             assert!(on_threads(3, run) == all);
-            for rows in [1, 2, 5, 6, 7, 13, 24] {
+            for rows in [1, 2, 3, 4, 5, 6, 7, 13, 24, 25] {
                 let first = m - rows - 1;
                 let mut some = vec![0.0; rows * n];
                 product_with(path, &x[first * k..(first + rows) * k], &packed, &mut some);
@@ -181,6 +181,24 @@ fn what_is_no_number_stays_none() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(30))]
+
+    /// Few rows are unpacked in registers, many in a buffer; a row is the same among any number of others, on every path.
+    #[test]
+    fn few_rows_have_the_bits_of_many(
+        format in 0usize..7, rows in 1usize..60, n in 1usize..70, k in 1usize..4, seed in 0u64..1000,
+    ) {
+        let format = QuantFormat::ALL[format];
+        let (m, k) = (70, k * if format.block_len() == 32 { 160 } else { 256 });
+        let packed = PackedQuant::pack(format, [n, k], &blocks(format, n, k, seed)).expect("whole blocks");
+        let x = noise(seed, m * k).f32;
+        for path in paths() {
+            let mut all = vec![0.0; m * n];
+            product_with(path, &x, &packed, &mut all);
+            let mut some = vec![0.0; rows * n];
+            product_with(path, &x[..rows * k], &packed, &mut some);
+            prop_assert_eq!(&some, &all[..rows * n], "{:?}", path);
+        }
+    }
 
     #[test]
     fn any_shape(format in 0usize..7, m in 1usize..30, n in 1usize..70, k in 1usize..4, seed in 0u64..1000) {
