@@ -8,11 +8,17 @@ use super::activation::RowChunk;
 use super::chunk::Chunk;
 use crate::detect::CpuFeatures;
 use crate::gemm::Kernel;
+#[cfg(test)]
+use crate::gemm::amx::Emulation;
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::amx::Instructions;
 use crate::tile_product::PANEL;
 
 /// The instructions of the int8 product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Int8Path {
+    /// `tdpbssd` on tile registers (Intel AMX); `vpdpbusd` on 512 bits for few rows, with the same bits.
+    Amx,
     /// `vpdpbusd` on 512 bits (AVX512-VNNI).
     Avx512Vnni,
     /// `vpdpbusd` on 256 bits (AVX-VNNI).
@@ -21,15 +27,20 @@ pub enum Int8Path {
     Avx2,
     /// Plain Rust.
     Portable,
+    /// [`Self::Amx`] on tile registers in plain Rust.
+    #[cfg(test)]
+    AmxEmulation,
 }
 
 impl Int8Path {
     /// The path that belongs to a kernel on this CPU.
     pub(crate) fn of(kernel: Kernel, cpu: &CpuFeatures) -> Self {
         let avx2 = cpu.avx2 && cpu.fma;
+        let avx512 = cpu.avx512f && cpu.avx512bw && cpu.avx512vnni;
         match kernel {
             Kernel::Portable => Self::Portable,
-            Kernel::Amx | Kernel::Avx512 if cpu.avx512f && cpu.avx512bw && cpu.avx512vnni => Self::Avx512Vnni,
+            Kernel::Amx if avx512 && cpu.runs_amx() => Self::Amx,
+            Kernel::Amx | Kernel::Avx512 if avx512 => Self::Avx512Vnni,
             _ if avx2 && cpu.avxvnni => Self::AvxVnni,
             _ if avx2 => Self::Avx2,
             _ => Self::Portable,
@@ -39,10 +50,13 @@ impl Int8Path {
     /// The instruction, as `lldm doctor` names it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Amx => "tdpbssd tmm",
             Self::Avx512Vnni => "vpdpbusd zmm",
             Self::AvxVnni => "vpdpbusd ymm",
             Self::Avx2 => "vpmaddubsw ymm",
             Self::Portable => "portable",
+            #[cfg(test)]
+            Self::AmxEmulation => "emulation of tdpbssd",
         }
     }
 }
@@ -56,6 +70,9 @@ pub(super) struct Block {
     /// Whether u may be above 127.
     pub(super) eight_bits: bool,
     pub(super) minima: bool,
+    /// z, below which w is negative; 0 where there are minima.
+    #[cfg_attr(not(any(test, target_arch = "x86_64")), allow(dead_code))]
+    pub(super) offset: u8,
 }
 
 impl Block {
@@ -63,9 +80,13 @@ impl Block {
     pub(super) fn reads_planes(&self, rows: usize) -> bool {
         rows <= match self.path {
             _ if cfg!(not(target_arch = "x86_64")) => 0,
+            // By arithmetic: tiles were never measured.
+            Int8Path::Amx => 6,
             Int8Path::Avx512Vnni => 24,
             Int8Path::AvxVnni | Int8Path::Avx2 => 4,
             Int8Path::Portable => 0,
+            #[cfg(test)]
+            Int8Path::AmxEmulation => 0,
         }
     }
 
@@ -79,11 +100,17 @@ impl Block {
         assert!(x.values.len() == all * x.len && x.starts.len() == all * groups && (!self.minima || self.group == 32));
         match self.path {
             #[cfg(target_arch = "x86_64")]
+            Int8Path::Amx if self.reads_planes(rows.len()) => super::avx512::add(self, rows, x, weights, c),
+            #[cfg(target_arch = "x86_64")]
+            Int8Path::Amx => super::tiles::add::<Instructions>(self, rows, x, weights, c),
+            #[cfg(test)]
+            Int8Path::AmxEmulation => super::tiles::add::<Emulation>(self, rows, x, weights, c),
+            #[cfg(target_arch = "x86_64")]
             Int8Path::Avx512Vnni => super::avx512::add(self, rows, x, weights, c),
             #[cfg(target_arch = "x86_64")]
             Int8Path::AvxVnni | Int8Path::Avx2 => super::avx2::add(self, rows, x, weights, c),
             #[cfg(not(target_arch = "x86_64"))]
-            Int8Path::Avx512Vnni | Int8Path::AvxVnni | Int8Path::Avx2 => {
+            Int8Path::Amx | Int8Path::Avx512Vnni | Int8Path::AvxVnni | Int8Path::Avx2 => {
                 super::portable::add(self, rows, x, weights, c)
             }
             Int8Path::Portable => super::portable::add(self, rows, x, weights, c),

@@ -14,6 +14,8 @@ mod product;
 mod random;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, target_arch = "x86_64"))]
+mod tiles;
 
 pub use crate::aligned::SharedBytes;
 pub use block::Int8Path;

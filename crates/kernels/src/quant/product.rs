@@ -136,7 +136,13 @@ impl PackedQuant {
 
     fn block(&self, path: Int8Path) -> Block {
         let shape = self.format.shape();
-        Block { path, group: shape.group, eight_bits: shape.low_bits == 8, minima: shape.offset.is_none() }
+        Block {
+            path,
+            group: shape.group,
+            eight_bits: shape.low_bits == 8,
+            minima: shape.offset.is_none(),
+            offset: shape.offset.unwrap_or(0) as u8,
+        }
     }
 }
 
@@ -231,6 +237,17 @@ pub(super) fn product_with(path: Int8Path, x: &[f32], weights: &PackedQuant, out
 /// Products of groups of rows, each with weights of its own: the rows `rows[starts[g]..starts[g + 1]]` of x `[M, K]` meet
 /// `weights[g]`, and `out[i]` is the product of row `rows[i]`. All weights have one format and shape `[N, K]`; out is `[len of rows, N]`.
 pub fn gemm_grouped(x: &[f32], weights: &[PackedQuant], rows: &[u32], starts: &[usize], out: &mut [f32]) {
+    grouped_with(int8_path(), x, weights, rows, starts, out);
+}
+
+pub(super) fn grouped_with(
+    path: Int8Path,
+    x: &[f32],
+    weights: &[PackedQuant],
+    rows: &[u32],
+    starts: &[usize],
+    out: &mut [f32],
+) {
     let Some(first) = weights.first() else {
         assert!(out.is_empty(), "gemm_grouped: there are no weights");
         return;
@@ -246,7 +263,6 @@ pub fn gemm_grouped(x: &[f32], weights: &[PackedQuant], rows: &[u32], starts: &[
     if k == 0 || out.is_empty() {
         return out.fill(0.0);
     }
-    let path = int8_path();
     let x = QuantRows::new(x, k, format.shape());
     let output = Output::new(out, rows.len(), n);
     let mut blocks = Vec::new();

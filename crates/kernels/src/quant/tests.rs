@@ -2,14 +2,14 @@
 
 use proptest::prelude::*;
 
-use super::product::product_with;
+use super::product::{grouped_with, product_with};
 use super::*;
 use crate::check::{assert_close, noise, on_threads};
 use crate::detect::CpuFeatures;
 
 fn paths() -> Vec<Int8Path> {
     let cpu = CpuFeatures::detect();
-    let mut paths = vec![Int8Path::Portable];
+    let mut paths = vec![Int8Path::Portable, Int8Path::AmxEmulation];
     if cpu.avx2 && cpu.fma {
         paths.push(Int8Path::Avx2);
     }
@@ -18,6 +18,9 @@ fn paths() -> Vec<Int8Path> {
     }
     if cpu.avx512vnni && cpu.avx512bw {
         paths.push(Int8Path::Avx512Vnni);
+        if cpu.runs_amx() {
+            paths.push(Int8Path::Amx);
+        }
     }
     paths
 }
@@ -126,6 +129,38 @@ fn a_row_depends_on_nothing_else() {
                 let mut some = vec![0.0; rows * n];
                 product_with(path, &x[first * k..(first + rows) * k], &packed, &mut some);
                 assert_eq!(some, all[first * n..(first + rows) * n]);
+            }
+        }
+    }
+}
+
+/// Groups of neighbours, of rows far from one another, of one row and of none; on emulated tiles as on every other path (AMX).
+#[test]
+fn grouped_rows_have_the_bits_of_dense_ones_on_amx_and_elsewhere() {
+    let (m, n, k) = (90, 45, 512);
+    let x = noise(4, m * k).f32;
+    let dense_list: Vec<u32> = (7..60).collect();
+    let far: Vec<u32> = (0..35).map(|i| i * 37 % m as u32).collect();
+    let groups = [dense_list, vec![], far, vec![89], vec![3, 4, 6]];
+    let ends = groups.iter().scan(0, |end, group| {
+        *end += group.len();
+        Some(*end)
+    });
+    let starts: Vec<usize> = std::iter::once(0).chain(ends).collect();
+    for format in QuantFormat::ALL {
+        let pack = |seed| PackedQuant::pack(format, [n, k], &blocks(format, n, k, seed)).expect("whole blocks");
+        let weights: Vec<_> = (0..groups.len() as u64).map(pack).collect();
+        for path in paths() {
+            let rows = groups.concat();
+            let mut out = vec![f32::NAN; rows.len() * n];
+            grouped_with(path, &x, &weights, &rows, &starts, &mut out);
+            let mut found = out.chunks_exact(n);
+            for (weights, group) in weights.iter().zip(&groups) {
+                let mut dense = vec![0.0; m * n];
+                product_with(path, &x, weights, &mut dense);
+                for row in group {
+                    assert_eq!(found.next(), Some(&dense[*row as usize * n..][..n]), "{path:?} {format}");
+                }
             }
         }
     }
