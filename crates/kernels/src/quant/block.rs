@@ -47,6 +47,21 @@ impl Int8Path {
         }
     }
 
+    /// Whether weights of int8 are packed as tiles.
+    pub(crate) fn in_tiles(self) -> bool {
+        match self {
+            Self::Amx => true,
+            #[cfg(test)]
+            Self::AmxEmulation => true,
+            Self::Avx512Vnni | Self::AvxVnni | Self::Avx2 | Self::Portable => false,
+        }
+    }
+
+    /// Whether the instruction takes one factor without signs.
+    pub(crate) fn adds_128(self) -> bool {
+        matches!(self, Self::Avx512Vnni | Self::AvxVnni)
+    }
+
     /// The instruction, as `lldm doctor` names it.
     pub fn name(self) -> &'static str {
         match self {

@@ -13,7 +13,7 @@ mod portable;
 mod product;
 mod random;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(any(test, target_arch = "x86_64"))]
 mod tiles;
 

@@ -7,7 +7,8 @@ use super::*;
 use crate::check::{assert_close, noise, on_threads};
 use crate::detect::CpuFeatures;
 
-fn paths() -> Vec<Int8Path> {
+/// All paths that can run here, and the emulated one.
+pub(crate) fn paths() -> Vec<Int8Path> {
     let cpu = CpuFeatures::detect();
     let mut paths = vec![Int8Path::Portable, Int8Path::AmxEmulation];
     if cpu.avx2 && cpu.fma {

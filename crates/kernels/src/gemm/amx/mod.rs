@@ -22,15 +22,15 @@ mod plan;
 mod product;
 mod strips;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tile;
 
 #[cfg(test)]
 pub(crate) use emulation::Emulation;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use instructions::Instructions;
-pub(crate) use numbers::Bf16;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use numbers::{Int8, Numbers};
+pub(crate) use numbers::Numbers;
+pub(crate) use numbers::{Bf16, Int8};
 pub(crate) use product::{pack_bytes, product, product_packed};
 pub(crate) use tile::{SIDE, Shape, Tile, Tiles};
