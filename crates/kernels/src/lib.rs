@@ -42,8 +42,8 @@ pub use exp::{exp, exp_in_place};
 pub use gated::{Gate, gated};
 pub use gelu::{Gelu, gelu, gelu_backward};
 pub use gemm::{
-    Bf16Packer, Bf16Path, Kernel, KernelError, Layout, PackedBf16, PackedError, bf16_path, gemm_bf16, gemm_bf16_packed,
-    pack_bf16, selected_kernel,
+    Bf16Packer, Bf16Path, Kernel, KernelError, Layout, PackedBf16, PackedError, PackedInt8, bf16_path, gemm_bf16,
+    gemm_bf16_packed, gemm_int8, pack_bf16, pack_int8, selected_kernel,
 };
 pub use moe::{ExpertWeights, Experts, Routes};
 pub use norm::{add_rms_norm, rms_norm, rms_norm_backward, rms_norm_backward_add};

@@ -3,6 +3,7 @@
 mod attention;
 mod dense;
 mod experts;
+mod int8;
 mod layer;
 mod quantised;
 mod registry;

@@ -12,7 +12,8 @@ use super::setting::{Setting, values};
 use crate::render::plain;
 
 /// Rows x inner x columns.
-const SHAPES: [[usize; 3]; 4] = [[256, 2816, 2112], [256, 2048, 8192], [16, 2048, 2048], [1, 2048, 2048]];
+const SHAPES: [[usize; 3]; 6] =
+    [[256, 2816, 2112], [256, 2048, 8192], [16, 2048, 2048], [1, 2048, 2048], [1, 2816, 2112], [1, 2048, 8192]];
 
 /// A row for each format and shape.
 pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {

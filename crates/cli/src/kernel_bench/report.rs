@@ -25,7 +25,7 @@ pub(crate) struct Row {
     pub(crate) instruction: &'static str,
     pub(crate) peak_gflops: f64,
     pub(crate) peak_ratio: f64,
-    /// candle's own operation.
+    /// candle's own operation; NaN where it has none.
     pub(crate) candle_gflops: f64,
     pub(crate) candle_ratio: f64,
 }
@@ -119,8 +119,8 @@ impl Report {
                     shape.join(" x "),
                     format!("{:.0}", row.gflops),
                     format!("{:.0}%", 100.0 * row.peak_ratio),
-                    format!("{:.0}", row.candle_gflops),
-                    format!("{:.1}x", row.candle_ratio),
+                    measured(row.candle_gflops, format!("{:.0}", row.candle_gflops)),
+                    measured(row.candle_ratio, format!("{:.1}x", row.candle_ratio)),
                 ]
             })
             .collect();
@@ -139,4 +139,9 @@ impl Report {
         ));
         parts.join("\n\n")
     }
+}
+
+/// Nothing where there is no number.
+fn measured(value: f64, text: String) -> String {
+    if value.is_nan() { String::new() } else { text }
 }

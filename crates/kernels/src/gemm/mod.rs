@@ -1,4 +1,4 @@
-//! Matrix products with bf16 inputs and f32 sums, for training and inference.
+//! Matrix products: bf16 inputs with f32 sums, for training and inference; int8 inputs with int32 sums.
 //!
 //! Both factors are f32 in memory, rounded to bf16 (to nearest even) while they are packed; every value of the result
 //! is one sum over k in a fixed order, which depends neither on the other rows and columns nor on the threads.
@@ -10,6 +10,7 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_pack;
 mod grid;
+mod int8;
 mod layout;
 mod packed;
 mod portable;
@@ -20,6 +21,7 @@ mod select;
 mod tests;
 
 pub(crate) use grid::Output;
+pub use int8::{PackedInt8, gemm_int8, pack_int8};
 pub use layout::Layout;
 pub use packed::{Bf16Packer, PackedBf16, PackedError, pack_bf16};
 pub(crate) use product::kernel;

@@ -70,9 +70,10 @@ impl QuantRows {
                 }
             }
         };
-        match parts.len() {
-            0 | 1 => parts.into_iter().for_each(fill),
-            _ => parts.into_par_iter().with_min_len(4).for_each(fill),
+        if rows * k < LEAST_TO_SHARE {
+            parts.into_iter().for_each(fill);
+        } else {
+            parts.into_par_iter().with_min_len(4).for_each(fill);
         }
         made
     }
@@ -94,6 +95,8 @@ impl QuantRows {
 type Part<'a> = (usize, usize, usize, &'a mut [i8], &'a mut [f32], &'a mut [i32]);
 
 const ROWS_PER_TASK: usize = 16;
+/// Fewer values are quantised by this thread, sooner than others would come to help.
+const LEAST_TO_SHARE: usize = 1 << 15;
 
 fn cut_off<'a, T>(from: &mut &'a mut [T], len: usize) -> &'a mut [T] {
     let (first, rest) = std::mem::take(from).split_at_mut(len);

@@ -1,16 +1,18 @@
 //! The quantised block on 256 bits: 2 rows × 16 columns at a time, four sums in int32 and four in f32.
 //!
 //! `vpdpbusd` where the CPU has AVX-VNNI. Without it `vpmaddubsw` adds two products of u and q in 16 bits, which holds u up to 63
-//! (63 · 127 · 2 < 2^15); for u of eight bits both sides are widened to 16 bits first. All three are exact.
+//! (63 · 127 · 2 < 2^15); for u of eight bits both sides are widened to 16 bits first. All three are exact. One or two rows take u
+//! from the planes of the record, as on 512 bits.
 
 use std::arch::x86_64::*;
 
 use super::activation::RowChunk;
 use super::block::{Block, Int8Path};
-use super::panel::{Chunk, STEP};
+use super::chunk::{Chunk, Planes, fetch_part};
+use super::panel::STEP;
 use crate::tile_product::PANEL;
 
-pub(super) fn add(block: &Block, rows: &[u32], x: RowChunk<'_>, weights: Chunk<'_>, c: &mut [f32]) {
+pub(super) fn add(block: &Block, rows: &[u32], x: &RowChunk<'_>, weights: &Chunk<'_>, c: &mut [f32]) {
     assert!(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"), "quant: no AVX2 and FMA");
     if block.path == Int8Path::AvxVnni {
         assert!(is_x86_feature_detected!("avxvnni"), "quant: no AVX-VNNI");
@@ -28,7 +30,7 @@ pub(super) fn add(block: &Block, rows: &[u32], x: RowChunk<'_>, weights: Chunk<'
 /// # Safety
 /// The CPU must have AVX-VNNI, AVX2 and FMA; the lengths must be those that [`Block::add`] checks.
 #[target_feature(enable = "avx2,fma,avxvnni")]
-unsafe fn with_vnni(block: &Block, rows: &[u32], x: RowChunk<'_>, weights: Chunk<'_>, c: &mut [f32]) {
+unsafe fn with_vnni(block: &Block, rows: &[u32], x: &RowChunk<'_>, weights: &Chunk<'_>, c: &mut [f32]) {
     // SAFETY: the caller's promise.
     unsafe { all(block, rows, x, weights, c, |sum, u, q| _mm256_dpbusd_avx_epi32(sum, u, q)) }
 }
@@ -36,7 +38,7 @@ unsafe fn with_vnni(block: &Block, rows: &[u32], x: RowChunk<'_>, weights: Chunk
 /// # Safety
 /// As for [`with_vnni`], without AVX-VNNI.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn with_bytes(block: &Block, rows: &[u32], x: RowChunk<'_>, weights: Chunk<'_>, c: &mut [f32]) {
+unsafe fn with_bytes(block: &Block, rows: &[u32], x: &RowChunk<'_>, weights: &Chunk<'_>, c: &mut [f32]) {
     let multiply = |sum, u, q| {
         let words = _mm256_maddubs_epi16(u, q);
         _mm256_add_epi32(sum, _mm256_madd_epi16(words, _mm256_set1_epi16(1)))
@@ -48,7 +50,7 @@ unsafe fn with_bytes(block: &Block, rows: &[u32], x: RowChunk<'_>, weights: Chun
 /// # Safety
 /// As for [`with_bytes`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn with_words(block: &Block, rows: &[u32], x: RowChunk<'_>, weights: Chunk<'_>, c: &mut [f32]) {
+unsafe fn with_words(block: &Block, rows: &[u32], x: &RowChunk<'_>, weights: &Chunk<'_>, c: &mut [f32]) {
     let multiply = |sum, u: __m256i, q: __m256i| {
         // Of each four: the even bytes, then the odd ones; u unsigned, q with its sign.
         let low = _mm256_set1_epi16(0xff);
@@ -68,56 +70,95 @@ unsafe fn with_words(block: &Block, rows: &[u32], x: RowChunk<'_>, weights: Chun
 unsafe fn all(
     block: &Block,
     rows: &[u32],
-    x: RowChunk<'_>,
-    weights: Chunk<'_>,
+    x: &RowChunk<'_>,
+    weights: &Chunk<'_>,
     c: &mut [f32],
     multiply: impl Fn(__m256i, __m256i, __m256i) -> __m256i + Copy,
 ) {
-    for (rows, c) in rows.chunks(2).zip(c.chunks_mut(2 * PANEL)) {
-        for column in [0, 16] {
-            // SAFETY: the caller's promise.
-            unsafe {
-                if rows.len() == 2 {
-                    run::<2>(block, rows, column, x, weights, c, multiply);
-                } else {
-                    run::<1>(block, rows, column, x, weights, c, multiply);
-                }
-            }
+    let Planes { low_bits, high_bits, .. } = weights.planes;
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (low_bits, high_bits, block.group) {
+            (8, _, 16) => tiles::<8, 0, 4>(block, rows, x, weights, c, multiply),
+            (8, _, _) => tiles::<8, 0, 8>(block, rows, x, weights, c, multiply),
+            (_, 0, _) => tiles::<4, 0, 8>(block, rows, x, weights, c, multiply),
+            (_, 1, _) => tiles::<4, 1, 8>(block, rows, x, weights, c, multiply),
+            (_, _, _) => tiles::<4, 2, 4>(block, rows, x, weights, c, multiply),
         }
     }
 }
 
-/// R rows × 16 columns.
+/// As [`all`], for planes of `LOW` and `HIGH` bits and groups of `STEPS` times four k.
 ///
 /// # Safety
-/// As for [`with_bytes`]; there must be R rows.
+/// As for [`with_bytes`].
 #[inline(always)]
-unsafe fn run<const R: usize>(
+unsafe fn tiles<const LOW: usize, const HIGH: usize, const STEPS: usize>(
+    block: &Block,
+    rows: &[u32],
+    x: &RowChunk<'_>,
+    weights: &Chunk<'_>,
+    c: &mut [f32],
+    multiply: impl Fn(__m256i, __m256i, __m256i) -> __m256i + Copy,
+) {
+    let mut ahead = weights.ahead;
+    for (rows, c) in rows.chunks(ROWS).zip(c.chunks_mut(ROWS * PANEL)) {
+        for column in [0, 16] {
+            // SAFETY: the caller's promise.
+            unsafe {
+                if rows.len() == 2 {
+                    run::<2, LOW, HIGH, STEPS>(block, rows, column, x, weights, ahead, c, multiply);
+                } else {
+                    run::<1, LOW, HIGH, STEPS>(block, rows, column, x, weights, ahead, c, multiply);
+                }
+            }
+            // The first tile has asked for it.
+            ahead = &[];
+        }
+    }
+}
+
+/// Rows that are computed together.
+const ROWS: usize = 2;
+
+/// R rows × 16 columns. Meanwhile `ahead` is fetched.
+///
+/// # Safety
+/// As for [`tiles`]; there must be R rows.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn run<const R: usize, const LOW: usize, const HIGH: usize, const STEPS: usize>(
     block: &Block,
     rows: &[u32],
     column: usize,
-    x: RowChunk<'_>,
-    weights: Chunk<'_>,
+    x: &RowChunk<'_>,
+    weights: &Chunk<'_>,
+    ahead: &[u8],
     c: &mut [f32],
     multiply: impl Fn(__m256i, __m256i, __m256i) -> __m256i,
 ) {
-    let (steps, groups) = (block.group / 4, x.len / block.group);
+    let groups = x.len / block.group;
+    let Planes { low, high, .. } = weights.planes;
     // SAFETY: group, step, row and column stay below what the caller promises.
     unsafe {
         let mut f = [[_mm256_setzero_ps(); 2]; R];
         let start = |r: usize, group: usize| x.starts.as_ptr().add(rows[r] as usize * groups + group);
         for group in 0..groups {
+            fetch_part(ahead, group, groups);
             let mut sums = [[_mm256_setzero_si256(); 2]; R];
             if !block.minima {
                 for (r, sums) in sums.iter_mut().enumerate() {
                     *sums = [_mm256_set1_epi32(*start(r, group)); 2];
                 }
             }
-            for step in group * steps..(group + 1) * steps {
-                let u = weights.integers.as_ptr().add(step * STEP + 4 * column);
-                let u = [_mm256_loadu_si256(u.cast()), _mm256_loadu_si256(u.add(32).cast())];
+            for step in 0..STEPS {
+                let (low, high, place) = (low.as_ptr(), high.as_ptr(), 4 * column);
+                let u = [
+                    columns::<LOW, HIGH, STEPS>(low, high, group, step, place),
+                    columns::<LOW, HIGH, STEPS>(low, high, group, step, place + 32),
+                ];
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let q = x.values.as_ptr().add(rows[r] as usize * x.len + 4 * step);
+                    let q = x.values.as_ptr().add(rows[r] as usize * x.len + 4 * (group * STEPS + step));
                     let q = _mm256_set1_epi32(q.cast::<i32>().read_unaligned());
                     sums[0] = multiply(sums[0], u[0], q);
                     sums[1] = multiply(sums[1], u[1], q);
@@ -145,5 +186,41 @@ unsafe fn run<const R: usize>(
             _mm256_storeu_ps(c, _mm256_fmadd_ps(f[0], scale, _mm256_loadu_ps(c)));
             _mm256_storeu_ps(c.add(8), _mm256_fmadd_ps(f[1], scale, _mm256_loadu_ps(c.add(8))));
         }
+    }
+}
+
+/// u of four k of the eight columns that lie `place` bytes behind the first. A high plane covers the k of just one group.
+///
+/// # Safety
+/// The step and the columns must lie in the planes, which have `LOW` and `HIGH` bits; the CPU must have AVX2.
+#[inline(always)]
+unsafe fn columns<const LOW: usize, const HIGH: usize, const STEPS: usize>(
+    low: *const u8,
+    high: *const u8,
+    group: usize,
+    step: usize,
+    place: usize,
+) -> __m256i {
+    let at = (group * STEPS + step) * LOW / 8 * STEP + place;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut found = _mm256_loadu_si256(low.add(at).cast());
+        if LOW == 4 {
+            let nibbles = if step.is_multiple_of(2) { found } else { _mm256_srli_epi16::<4>(found) };
+            found = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
+        }
+        if HIGH > 0 {
+            let bits = _mm256_loadu_si256(high.add(group * STEP + place).cast());
+            // From bit `from` of each byte to bit 4.
+            let from = (step * HIGH) as i32;
+            let bits = if from < 4 {
+                _mm256_sll_epi16(bits, _mm_cvtsi32_si128(4 - from))
+            } else {
+                _mm256_srl_epi16(bits, _mm_cvtsi32_si128(from - 4))
+            };
+            let mask = if HIGH == 1 { 0x10 } else { 0x30 };
+            found = _mm256_or_si256(found, _mm256_and_si256(bits, _mm256_set1_epi8(mask)));
+        }
+        found
     }
 }

@@ -6,13 +6,16 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod block;
+mod chunk;
 mod format;
 mod panel;
 mod portable;
 mod product;
 mod random;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+#[cfg(any(test, target_arch = "x86_64"))]
+mod tiles;
 
 pub use crate::aligned::SharedBytes;
 pub use block::Int8Path;

@@ -11,8 +11,7 @@
 //!
 //! Columns beyond N are zeros.
 
-use super::format::{Block, QuantFormat, Shape, f16_to_f32};
-use crate::simd::dispatch;
+use super::format::{Block, QuantFormat, Shape};
 use crate::tile_product::PANEL;
 
 /// k of a chunk.
@@ -106,139 +105,6 @@ fn pack_scales(block: Block<'_>, column: usize, group: usize, scales: &mut [u8],
             for group in 0..16 {
                 scales[2 * PANEL + group * PANEL + column] = block.bytes[192 + group];
             }
-        }
-    }
-}
-
-/// A chunk as the units read it.
-#[derive(Clone, Copy)]
-pub(super) struct Chunk<'a> {
-    /// k of the chunk.
-    pub(super) len: usize,
-    /// u, `[k / 4][32][4]`.
-    pub(super) integers: &'a [u8],
-    /// s, `[k / group][32]`.
-    pub(super) scales: &'a [f32],
-    /// c of formats with minima, `[k / 32][32]`.
-    pub(super) minima: &'a [f32],
-}
-
-/// Where chunks are unpacked.
-pub(super) struct Unpacked(Box<Buffers>);
-
-/// Each begins at a cache line.
-#[repr(C, align(64))]
-struct Buffers {
-    integers: [u8; CHUNK * PANEL],
-    scales: [f32; CHUNK / 16 * PANEL],
-    minima: [f32; CHUNK / 32 * PANEL],
-}
-
-impl Unpacked {
-    pub(super) fn new() -> Self {
-        Self(Box::new(Buffers {
-            integers: [0; CHUNK * PANEL],
-            scales: [0.0; CHUNK / 16 * PANEL],
-            minima: [0.0; CHUNK / 32 * PANEL],
-        }))
-    }
-
-    /// Unpacks the record of a chunk of `len` k. What has eight bits stays where it is.
-    pub(super) fn read<'a>(&'a mut self, format: QuantFormat, len: usize, record: &'a [u8]) -> Chunk<'a> {
-        assert_eq!(record.len(), record_bytes(format, len), "quant: not the record of {len} k in {format}");
-        let Buffers { integers, scales, minima } = &mut *self.0;
-        unpack(format, len, record, integers, scales, minima);
-        let integers = if format.shape().low_bits == 8 { record } else { &integers[..] };
-        let (scales, minima) = (&scales[..len / format.shape().group * PANEL], &minima[..len / 32 * PANEL]);
-        Chunk { len, integers: &integers[..len * PANEL], scales, minima }
-    }
-}
-
-fn unpack(format: QuantFormat, len: usize, record: &[u8], integers: &mut [u8], scales: &mut [f32], minima: &mut [f32]) {
-    dispatch!(unpack_body(
-        format: QuantFormat,
-        len: usize,
-        record: &[u8],
-        integers: &mut [u8],
-        scales: &mut [f32],
-        minima: &mut [f32],
-    ))
-}
-
-/// Plain loops over whole steps, which the compiler turns into vectors of each level.
-#[inline(always)]
-fn unpack_body<S>(
-    _: S,
-    format: QuantFormat,
-    len: usize,
-    record: &[u8],
-    integers: &mut [u8],
-    scales: &mut [f32],
-    minima: &mut [f32],
-) {
-    let Shape { low_bits, high_bits, .. } = format.shape();
-    let (low, record) = record.split_at(low_bits * len * PANEL / 8);
-    let (high, halves) = record.split_at(high_bits * len * PANEL / 8);
-    let integers = &mut integers[..len * PANEL];
-    if low_bits == 4 {
-        for (low, pair) in low.chunks_exact(STEP).zip(integers.chunks_exact_mut(2 * STEP)) {
-            let (first, second) = pair.split_at_mut(STEP);
-            for ((low, first), second) in low.iter().zip(first).zip(second) {
-                *first = *low & 15;
-                *second = *low >> 4;
-            }
-        }
-    }
-    if let Some(per_plane) = 8usize.checked_div(high_bits) {
-        let mask = if high_bits == 1 { 1u8 } else { 3 };
-        for (high, steps) in high.chunks_exact(STEP).zip(integers.chunks_exact_mut(per_plane * STEP)) {
-            for (s, step) in steps.chunks_exact_mut(STEP).enumerate() {
-                let shift = (high_bits * s) as u32;
-                for (u, high) in step.iter_mut().zip(high) {
-                    *u |= (*high >> shift & mask) << 4;
-                }
-            }
-        }
-    }
-    let half = |bytes: &[u8], out: &mut [f32]| {
-        for (bytes, out) in bytes.chunks_exact(2).zip(out) {
-            *out = f16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]));
-        }
-    };
-    let count = len / 32 * PANEL;
-    match format {
-        QuantFormat::Q4_0 | QuantFormat::Q5_0 | QuantFormat::Q8_0 => half(halves, &mut scales[..count]),
-        QuantFormat::Q4_1 => {
-            half(&halves[..2 * count], &mut scales[..count]);
-            half(&halves[2 * count..], &mut minima[..count]);
-            minima[..count].iter_mut().for_each(|minimum| *minimum = -*minimum);
-        }
-        QuantFormat::Q4K | QuantFormat::Q5K => {
-            let mut d = [0.0f32; 2 * PANEL];
-            half(&halves[..4 * PANEL], &mut d);
-            let (six, six_minima) = halves[4 * PANEL..].split_at(8 * PANEL);
-            let (d, d_minimum) = d.split_at(PANEL);
-            products(d, six, scales);
-            products(d_minimum, six_minima, minima);
-        }
-        QuantFormat::Q6K => {
-            let mut d = [0.0f32; PANEL];
-            half(&halves[..2 * PANEL], &mut d);
-            for (bytes, out) in halves[2 * PANEL..].chunks_exact(PANEL).zip(scales.chunks_exact_mut(PANEL)) {
-                for ((byte, d), out) in bytes.iter().zip(&d).zip(out) {
-                    *out = *d * f32::from(*byte as i8);
-                }
-            }
-        }
-    }
-}
-
-/// d times the bytes of each group.
-#[inline(always)]
-fn products(d: &[f32], bytes: &[u8], out: &mut [f32]) {
-    for (bytes, out) in bytes.chunks_exact(PANEL).zip(out.chunks_exact_mut(PANEL)) {
-        for ((byte, d), out) in bytes.iter().zip(d).zip(out) {
-            *out = *d * f32::from(*byte);
         }
     }
 }

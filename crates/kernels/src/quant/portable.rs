@@ -2,10 +2,11 @@
 
 use super::activation::RowChunk;
 use super::block::Block;
-use super::panel::{Chunk, STEP};
+use super::chunk::Chunk;
+use super::panel::STEP;
 use crate::tile_product::PANEL;
 
-pub(super) fn add(block: &Block, rows: &[u32], x: RowChunk<'_>, weights: Chunk<'_>, c: &mut [f32]) {
+pub(super) fn add(block: &Block, rows: &[u32], x: &RowChunk<'_>, weights: &Chunk<'_>, c: &mut [f32]) {
     let (steps, groups) = (block.group / 4, x.len / block.group);
     for (c, row) in c.chunks_exact_mut(PANEL).zip(rows) {
         let row = *row as usize;
@@ -14,7 +15,7 @@ pub(super) fn add(block: &Block, rows: &[u32], x: RowChunk<'_>, weights: Chunk<'
         for (group, (values, start)) in values.chunks_exact(block.group).zip(starts).enumerate() {
             let mut sums = [if block.minima { 0 } else { *start }; PANEL];
             for (step, values) in values.chunks_exact(4).enumerate() {
-                let integers = &weights.integers[(group * steps + step) * STEP..][..STEP];
+                let integers = &weights.planes.low[(group * steps + step) * STEP..][..STEP];
                 for (sum, u) in sums.iter_mut().zip(integers.chunks_exact(4)) {
                     for (q, u) in values.iter().zip(u) {
                         *sum = sum.wrapping_add(i32::from(*q) * i32::from(*u));

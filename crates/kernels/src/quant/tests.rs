@@ -2,14 +2,15 @@
 
 use proptest::prelude::*;
 
-use super::product::product_with;
+use super::product::{grouped_with, product_with};
 use super::*;
 use crate::check::{assert_close, noise, on_threads};
 use crate::detect::CpuFeatures;
 
-fn paths() -> Vec<Int8Path> {
+/// All paths that can run here, and the emulated one.
+pub(crate) fn paths() -> Vec<Int8Path> {
     let cpu = CpuFeatures::detect();
-    let mut paths = vec![Int8Path::Portable];
+    let mut paths = vec![Int8Path::Portable, Int8Path::AmxEmulation];
     if cpu.avx2 && cpu.fma {
         paths.push(Int8Path::Avx2);
     }
@@ -18,6 +19,9 @@ fn paths() -> Vec<Int8Path> {
     }
     if cpu.avx512vnni && cpu.avx512bw {
         paths.push(Int8Path::Avx512Vnni);
+        if cpu.runs_amx() {
+            paths.push(Int8Path::Amx);
+        }
     }
     paths
 }
@@ -110,7 +114,7 @@ fn the_error_of_int8_activations_is_bounded() {
 #[test]
 fn a_row_depends_on_nothing_else() {
     let (m, n, k) = (101, 77, 512);
-    for format in [QuantFormat::Q8_0, QuantFormat::Q4K, QuantFormat::Q6K] {
+    for format in QuantFormat::ALL {
         let packed = PackedQuant::pack(format, [n, k], &blocks(format, n, k, 1)).expect("whole blocks");
         let x = noise(2, m * k).f32;
         for path in paths() {
@@ -121,11 +125,43 @@ fn a_row_depends_on_nothing_else() {
             };
             let all = on_threads(1, run);
             assert!(on_threads(3, run) == all);
-            for rows in [1, 2, 5, 6, 7, 13, 24] {
+            for rows in [1, 2, 3, 4, 5, 6, 7, 13, 24, 25] {
                 let first = m - rows - 1;
                 let mut some = vec![0.0; rows * n];
                 product_with(path, &x[first * k..(first + rows) * k], &packed, &mut some);
                 assert_eq!(some, all[first * n..(first + rows) * n]);
+            }
+        }
+    }
+}
+
+/// Groups of neighbours, of rows far from one another, of one row and of none; on emulated tiles as on every other path (AMX).
+#[test]
+fn grouped_rows_have_the_bits_of_dense_ones_on_amx_and_elsewhere() {
+    let (m, n, k) = (90, 45, 512);
+    let x = noise(4, m * k).f32;
+    let dense_list: Vec<u32> = (7..60).collect();
+    let far: Vec<u32> = (0..35).map(|i| i * 37 % m as u32).collect();
+    let groups = [dense_list, vec![], far, vec![89], vec![3, 4, 6]];
+    let ends = groups.iter().scan(0, |end, group| {
+        *end += group.len();
+        Some(*end)
+    });
+    let starts: Vec<usize> = std::iter::once(0).chain(ends).collect();
+    for format in QuantFormat::ALL {
+        let pack = |seed| PackedQuant::pack(format, [n, k], &blocks(format, n, k, seed)).expect("whole blocks");
+        let weights: Vec<_> = (0..groups.len() as u64).map(pack).collect();
+        for path in paths() {
+            let rows = groups.concat();
+            let mut out = vec![f32::NAN; rows.len() * n];
+            grouped_with(path, &x, &weights, &rows, &starts, &mut out);
+            let mut found = out.chunks_exact(n);
+            for (weights, group) in weights.iter().zip(&groups) {
+                let mut dense = vec![0.0; m * n];
+                product_with(path, &x, weights, &mut dense);
+                for row in group {
+                    assert_eq!(found.next(), Some(&dense[*row as usize * n..][..n]), "{path:?} {format}");
+                }
             }
         }
     }
@@ -181,6 +217,24 @@ fn what_is_no_number_stays_none() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(30))]
+
+    /// Few rows are unpacked in registers, many in a buffer; a row is the same among any number of others, on every path.
+    #[test]
+    fn few_rows_have_the_bits_of_many(
+        format in 0usize..7, rows in 1usize..60, n in 1usize..70, k in 1usize..4, seed in 0u64..1000,
+    ) {
+        let format = QuantFormat::ALL[format];
+        let (m, k) = (70, k * if format.block_len() == 32 { 160 } else { 256 });
+        let packed = PackedQuant::pack(format, [n, k], &blocks(format, n, k, seed)).expect("whole blocks");
+        let x = noise(seed, m * k).f32;
+        for path in paths() {
+            let mut all = vec![0.0; m * n];
+            product_with(path, &x, &packed, &mut all);
+            let mut some = vec![0.0; rows * n];
+            product_with(path, &x[..rows * k], &packed, &mut some);
+            prop_assert_eq!(&some, &all[..rows * n], "{:?}", path);
+        }
+    }
 
     #[test]
     fn any_shape(format in 0usize..7, m in 1usize..30, n in 1usize..70, k in 1usize..4, seed in 0u64..1000) {

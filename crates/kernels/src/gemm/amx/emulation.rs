@@ -66,9 +66,12 @@ impl Tiles for Emulation {
         self.tiles[usize::from(T)] = Tile::ZERO;
     }
 
-    fn load<const T: u8>(&mut self, from: &Tile) {
+    unsafe fn load_rows<const T: u8>(&mut self, from: *const u8, stride: usize) {
         let shape = self.shape(T);
-        self.set(T, [shape.rows.into(), 0, usize::from(shape.bytes / 4)], |i, j| from.0[i][j]);
+        self.set(T, [shape.rows.into(), 0, usize::from(shape.bytes / 4)], |i, j| {
+            // SAFETY: the caller's promise: row and column lie in the register's shape.
+            unsafe { from.add(i * stride + 4 * j).cast::<u32>().read_unaligned() }
+        });
     }
 
     unsafe fn store<const T: u8>(&self, to: *mut u8, stride: usize) {

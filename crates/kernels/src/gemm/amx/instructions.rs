@@ -54,14 +54,14 @@ impl Tiles for Instructions {
     }
 
     #[inline(always)]
-    fn load<const T: u8>(&mut self, from: &Tile) {
-        // SAFETY: a tile in memory holds the most rows and bytes that a register can have, 64 bytes apart.
+    unsafe fn load_rows<const T: u8>(&mut self, from: *const u8, stride: usize) {
+        // SAFETY: the caller's promise.
         unsafe {
             tile_asm!(
                 "tileloadd tmm{0}, [{1} + 1*{2}]",
                 const T,
                 in(reg) from,
-                in(reg) Tile::STRIDE,
+                in(reg) stride,
                 options(nostack, preserves_flags, readonly),
             );
         }

@@ -22,13 +22,13 @@ pub(super) fn random(seed: u64) -> impl FnMut() -> u64 {
     }
 }
 
-pub(super) fn bytes(seed: u64, len: usize) -> Vec<i8> {
+pub(crate) fn bytes(seed: u64, len: usize) -> Vec<i8> {
     let mut next = random(seed);
     (0..len).map(|_| (next() >> 40) as i8).collect()
 }
 
 /// Row major, transposed, and with gaps both ways.
-pub(super) fn layouts(rows: usize, cols: usize) -> [Layout; 4] {
+pub(crate) fn layouts(rows: usize, cols: usize) -> [Layout; 4] {
     [
         Layout::row_major(rows, cols),
         Layout::row_major(cols, rows).transposed(),
@@ -37,11 +37,11 @@ pub(super) fn layouts(rows: usize, cols: usize) -> [Layout; 4] {
     ]
 }
 
-pub(super) fn size(layout: &Layout) -> usize {
+pub(crate) fn size(layout: &Layout) -> usize {
     layout.rows * layout.row_stride + layout.cols * layout.col_stride
 }
 
-pub(super) fn whole_product(a: &[i8], la: Layout, b: &[i8], lb: Layout) -> Vec<i32> {
+pub(crate) fn whole_product(a: &[i8], la: Layout, b: &[i8], lb: Layout) -> Vec<i32> {
     let at = |x: &[i8], l: &Layout, i: usize, j: usize| i32::from(x[i * l.row_stride + j * l.col_stride]);
     let cells = (0..la.rows).flat_map(|i| (0..lb.cols).map(move |j| (i, j)));
     cells.map(|(i, j)| (0..la.cols).map(|p| at(a, &la, i, p) * at(b, &lb, p, j)).sum()).collect()

@@ -34,8 +34,18 @@ pub(crate) trait Tiles: Sized {
     /// `tilezero`.
     fn zero<const T: u8>(&mut self);
 
-    /// `tileloadd`.
-    fn load<const T: u8>(&mut self, from: &Tile);
+    /// `tileloadd` of a whole tile.
+    #[inline(always)]
+    fn load<const T: u8>(&mut self, from: &Tile) {
+        // SAFETY: a tile in memory holds the most rows and bytes that a register can have, 64 bytes apart.
+        unsafe { self.load_rows::<T>(from.0.as_ptr().cast(), Tile::STRIDE) }
+    }
+
+    /// `tileloadd`: `stride` bytes lie between the starts of two rows.
+    ///
+    /// # Safety
+    /// The rows of the register's shape must be readable at `from`.
+    unsafe fn load_rows<const T: u8>(&mut self, from: *const u8, stride: usize);
 
     /// `tilestored`: `stride` bytes lie between the starts of two rows.
     ///
