@@ -84,8 +84,8 @@ pub(crate) fn run(args: &KernelsArgs) -> Result<()> {
 /// Whether any kernel's name may begin so.
 fn known(start: &str) -> bool {
     let formats = QuantFormat::ALL.map(|format| [format!("gemm_{format}"), format!("experts_{format}")]);
-    let names =
-        formats.iter().flatten().map(String::as_str).chain(["gemm_bf16", "attention", "vocabulary", "training_step"]);
+    let others = ["gemm_bf16", "gemm_int8", "attention", "vocabulary", "training_step"];
+    let names = formats.iter().flatten().map(String::as_str).chain(others);
     !start.is_empty() && names.into_iter().any(|name| name.starts_with(start))
 }
 

@@ -83,6 +83,7 @@ pub(super) struct Block {
     /// k under one scale, 16 or 32.
     pub(super) group: usize,
     /// Whether u may be above 127.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(super) eight_bits: bool,
     pub(super) minima: bool,
     /// z, below which w is negative; 0 where there are minima.

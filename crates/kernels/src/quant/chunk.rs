@@ -1,6 +1,7 @@
 //! A chunk of a panel as the units read it: its scales in f32, its integers unpacked to bytes or as they lie in the record.
 
-use super::format::{QuantFormat, Shape, f16_to_f32};
+use super::file_block::f16_to_f32;
+use super::format::{QuantFormat, Shape};
 use super::panel::{CHUNK, STEP, record_bytes};
 use crate::simd::dispatch;
 use crate::tile_product::PANEL;

@@ -11,7 +11,8 @@
 //!
 //! Columns beyond N are zeros.
 
-use super::format::{Block, QuantFormat, Shape};
+use super::file_block::FileBlock;
+use super::format::{QuantFormat, Shape};
 use crate::tile_product::PANEL;
 
 /// k of a chunk.
@@ -56,7 +57,7 @@ pub(super) fn pack_panel(format: QuantFormat, rows: &[&[u8]], k: usize, panel: &
             let blocks = row.chunks_exact(format.block_bytes()).skip(start / per_block).take(len / per_block);
             let mut integers = [0u8; CHUNK];
             for (index, bytes) in blocks.enumerate() {
-                let block = Block { format, bytes };
+                let block = FileBlock { format, bytes };
                 block.integers(&mut integers[index * per_block..][..per_block]);
                 pack_scales(block, column, index * per_block / 32, scales, len / 32);
             }
@@ -83,7 +84,7 @@ pub(super) fn pack_panel(format: QuantFormat, rows: &[&[u8]], k: usize, panel: &
 }
 
 /// The scales of a block whose first k is the `group`-th 32 of `groups` in its chunk.
-fn pack_scales(block: Block<'_>, column: usize, group: usize, scales: &mut [u8], groups: usize) {
+fn pack_scales(block: FileBlock<'_>, column: usize, group: usize, scales: &mut [u8], groups: usize) {
     let mut half = |at: usize, from: usize| scales[2 * at..2 * at + 2].copy_from_slice(&block.bytes[from..from + 2]);
     match block.format {
         QuantFormat::Q4_0 | QuantFormat::Q5_0 | QuantFormat::Q8_0 => half(group * PANEL + column, 0),

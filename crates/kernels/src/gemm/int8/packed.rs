@@ -87,6 +87,7 @@ impl PackedInt8 {
         self.path
     }
 
+    #[cfg(any(test, target_arch = "x86_64"))]
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -6,10 +6,10 @@ use super::packed::PackedInt8;
 use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
+use crate::gemm::RowTiles;
 #[cfg(any(test, target_arch = "x86_64"))]
 use crate::gemm::amx;
 use crate::gemm::layout::Layout;
-use crate::gemm::row_tiles::RowTiles;
 use crate::quant::Int8Path;
 use crate::tile_product::PANEL;
 
