@@ -50,15 +50,18 @@ fn multiply_packed(a: &[f32], a_layout: Layout, [k, n]: [usize; 2], panels: &[Li
     pack_all_tiles(a, &a_layout, rows, sized(&mut lines, a_layout.rows * per_row));
     let tiles = &lines[..a_layout.rows * per_row];
     let kernel = Kernel { pairs: pairs(k), by_pair: by_pair(&a_layout) };
-    let bytes = [per_row * rows.rows(0), per_panel].map(|lines| lines * size_of::<Line>());
-    for_each_block(rows.count, n.div_ceil(PANEL), bytes, |tile_range, panel_range| {
-        for tile in tile_range {
+    for_each_block(rows.count, n.div_ceil(PANEL), per_panel * size_of::<Line>(), |tile_range, panel_range| {
+        let (count, ahead) = (tile_range.len(), panel_range.len() * per_panel);
+        for (i, tile) in tile_range.enumerate() {
             let (first, height) = (rows.start(tile), rows.rows(tile));
             let left = &tiles[first * per_row..][..height * per_row];
             for panel in panel_range.clone() {
                 let columns = &panels[panel * per_panel..][..per_panel];
+                // Each tile asks for its share of the columns that the next block has in place of these.
+                let (from, to) = (per_panel * i / count, per_panel * (i + 1) / count);
+                let next = panels.get(panel * per_panel + ahead..).and_then(|panels| panels.get(from..to));
                 // SAFETY: the CPU has been asked; only this block's task writes this tile and panel of `out`.
-                unsafe { kernel.block(left, height, columns, out, [first, panel * PANEL]) };
+                unsafe { kernel.block(left, height, columns, next.unwrap_or(&[]), out, [first, panel * PANEL]) };
             }
         }
     });
@@ -79,9 +82,10 @@ fn pack_all_tiles(a: &[f32], layout: &Layout, rows: RowTiles, lines: &mut [Line]
     }
     // SAFETY: the caller has asked the CPU.
     let pack = |(range, part)| unsafe { pack_tiles(a, layout, rows, range, part) };
-    match parts.len() {
-        0 | 1 => parts.into_iter().for_each(pack),
-        _ => parts.into_par_iter().for_each(pack),
+    if parts.len() <= 1 || rayon::current_num_threads() == 1 {
+        parts.into_iter().for_each(pack);
+    } else {
+        parts.into_par_iter().for_each(pack);
     }
 }
 
@@ -119,20 +123,22 @@ struct Kernel {
 }
 
 impl Kernel {
-    /// Computes one tile of `height` rows in one panel of columns, which begin at `at` in the result.
+    /// Computes one tile of `height` rows in one panel of columns, which begin at `at` in the result, and has the lines of `next`
+    /// fetched meanwhile.
     ///
     /// # Safety
     /// The CPU must have AVX512-BF16; the tile and panel of `out` must be written by this call alone.
-    unsafe fn block(&self, rows: &[Line], height: usize, columns: &[Line], out: Output, at: [usize; 2]) {
+    unsafe fn block(&self, rows: &[Line], height: usize, columns: &[Line], next: &[Line], out: Output, at: [usize; 2]) {
         assert!(rows.len() >= self.pairs.div_ceil(PAIRS) * height && columns.len() >= self.pairs * 2);
         let (start, width) = out.at(at, height, PANEL);
         let to = Target { start, stride: out.stride(), width };
         let (a, b) = (rows.as_ptr().cast(), columns.as_ptr().cast());
+        let next = Next { line: next.as_ptr(), per_block: next.len().div_ceil(self.pairs.div_ceil(PAIRS).max(1)) };
         macro_rules! by_height {
             ($($rows:literal)*) => {
                 match (self.by_pair, height) {
-                    $((false, $rows) => multiply::<$rows, PAIRS, 1>(self.pairs, a, b, to),
-                    (true, $rows) => multiply::<$rows, 1, $rows>(self.pairs, a, b, to),)*
+                    $((false, $rows) => multiply::<$rows, PAIRS, 1>(self.pairs, a, b, next, to),
+                    (true, $rows) => multiply::<$rows, 1, $rows>(self.pairs, a, b, next, to),)*
                     _ => {}
                 }
             };
@@ -150,6 +156,12 @@ struct Target {
     width: usize,
 }
 
+/// Lines that will be wanted soon, so many for each block of 16 pairs.
+struct Next {
+    line: *const Line,
+    per_block: usize,
+}
+
 /// R rows × 32 columns; in a block of 16 pairs, row i and pair p of the tile lie at `i · ROW + p · PAIR`.
 ///
 /// # Safety
@@ -159,12 +171,17 @@ unsafe fn multiply<const R: usize, const ROW: usize, const PAIR: usize>(
     pairs: usize,
     mut a: *const i32,
     mut b: *const i32,
+    mut next: Next,
     to: Target,
 ) {
     let mut sum = [[_mm512_setzero_ps(); 2]; R];
     let mut left = pairs;
     while left > 0 {
         let count = left.min(PAIRS);
+        for _ in 0..next.per_block {
+            _mm_prefetch::<_MM_HINT_T1>(next.line.cast());
+            next.line = next.line.wrapping_add(1);
+        }
         for p in 0..count {
             // SAFETY: `p` is below the pairs left, every row below R; the prefetch address may lie anywhere.
             unsafe {
@@ -197,7 +214,7 @@ unsafe fn multiply<const R: usize, const ROW: usize, const PAIR: usize>(
 
 /// How many pairs of k ahead a panel is fetched; the next sixteen pairs of the tile are fetched beside them. On one Zen 5 core
 /// 32 and the tile's fetch were worth about a tenth over 8 and none at 256 x 2816 x 2112.
-const AHEAD: usize = 32;
+const AHEAD: usize = 64;
 
 /// Sixteen pairs of a panel.
 ///

@@ -47,7 +47,7 @@ pub(super) fn product_packed(a: &[f32], a_layout: Layout, [k, n]: [usize; 2], by
     let m = a_layout.rows;
     let tiles = pack_tiles(a, a_layout);
     let (panels, per_k) = (n.div_ceil(PANEL), k * size_of::<f32>());
-    for_each_block(m.div_ceil(TILE), panels, [per_k * TILE, per_k * PANEL], |tile_range, panel_range| {
+    for_each_block(m.div_ceil(TILE), panels, per_k * PANEL, |tile_range, panel_range| {
         let mut wide = WIDE.take();
         if wide.len() < k * PANEL {
             wide.resize(k * PANEL, 0.0);
