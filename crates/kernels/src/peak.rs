@@ -20,13 +20,43 @@ pub struct Peak {
     pub gops: f64,
 }
 
+/// A loop of products in registers.
+struct Loop {
+    instruction: &'static str,
+    dtype: &'static str,
+    /// Operations of a run.
+    per_run: f64,
+    run: Box<dyn Fn() + Sync>,
+}
+
 /// The peaks of the instructions that this CPU has, on `threads` threads at once; each thread's is the best of its runs, which
 /// fill `seconds`.
 pub fn peaks(threads: usize, seconds: f64) -> Vec<Peak> {
+    let peak = |Loop { instruction, dtype, per_run, run }| {
+        let gops = at_once(threads, || per_run / best(seconds, &mut || run()) * 1e-9);
+        Peak { instruction, dtype, gops }
+    };
+    loops().into_iter().map(peak).collect()
+}
+
+/// Runs an instruction's loop `runs` times on each of `threads` threads, to be timed beside a kernel, and gives the operations that
+/// this was: none if the CPU lacks the instruction. Over a time that a kernel takes a core may hold less than its best.
+pub fn run_loop(instruction: &str, threads: usize, runs: usize) -> f64 {
+    let Some(Loop { per_run, run, .. }) = loops().into_iter().find(|found| found.instruction == instruction) else {
+        return 0.0;
+    };
+    let all = || {
+        (0..runs).for_each(|_| run());
+        per_run * runs as f64
+    };
+    if threads <= 1 { all() } else { at_once(threads, all) }
+}
+
+/// The loops of the instructions that this CPU has.
+fn loops() -> Vec<Loop> {
     let mut found = Vec::new();
-    let mut add = |instruction, dtype, per_run: f64, run: &(dyn Fn() + Sync)| {
-        let rates = at_once(threads, || per_run / best(seconds, &mut || run()) * 1e-9);
-        found.push(Peak { instruction, dtype, gops: rates });
+    let mut add = |instruction, dtype, per_run: f64, run: Box<dyn Fn() + Sync>| {
+        found.push(Loop { instruction, dtype, per_run, run });
     };
     let cpu = CpuFeatures::detect();
     #[cfg(target_arch = "x86_64")]
@@ -38,24 +68,24 @@ pub fn peaks(threads: usize, seconds: f64) -> Vec<Peak> {
         let sums = (ROUNDS * SUMS) as f64;
         if cpu.avx2 && cpu.fma {
             // SAFETY: the CPU has AVX2 and FMA.
-            add("vfmadd231ps ymm", "f32", sums * 8.0 * 2.0, &|| unsafe { f32_ymm(black_box(0.5)) });
+            add("vfmadd231ps ymm", "f32", sums * 8.0 * 2.0, Box::new(|| unsafe { f32_ymm(black_box(0.5)) }));
         }
         if cpu.avx512f {
             // SAFETY: the CPU has AVX-512.
-            add("vfmadd231ps zmm", "f32", sums * 16.0 * 2.0, &|| unsafe { f32_zmm(black_box(0.5)) });
+            add("vfmadd231ps zmm", "f32", sums * 16.0 * 2.0, Box::new(|| unsafe { f32_zmm(black_box(0.5)) }));
         }
         if cpu.avx512f && cpu.avx512_bf16 {
             // SAFETY: the CPU has AVX512-BF16.
-            add("vdpbf16ps zmm", "bf16", sums * 32.0 * 2.0, &|| unsafe { bf16_zmm(black_box(0.5)) });
+            add("vdpbf16ps zmm", "bf16", sums * 32.0 * 2.0, Box::new(|| unsafe { bf16_zmm(black_box(0.5)) }));
         }
         if cpu.avx512f && cpu.avx512vnni {
             // SAFETY: the CPU has AVX512-VNNI.
-            add("vpdpbusd zmm", "int8", sums * 64.0 * 2.0, &|| unsafe { int8_zmm(black_box(3)) });
+            add("vpdpbusd zmm", "int8", sums * 64.0 * 2.0, Box::new(|| unsafe { int8_zmm(black_box(3)) }));
         }
         if cpu.runs_amx() {
             let sums = (ROUNDS * TILE_SUMS) as f64;
-            add("tdpbf16ps tmm", "bf16", sums * tile_products::<Bf16>() * 2.0, &tiles::<Bf16, Instructions>);
-            add("tdpbssd tmm", "int8", sums * tile_products::<Int8>() * 2.0, &tiles::<Int8, Instructions>);
+            add("tdpbf16ps tmm", "bf16", sums * tile_products::<Bf16>() * 2.0, Box::new(tiles::<Bf16, Instructions>));
+            add("tdpbssd tmm", "int8", sums * tile_products::<Int8>() * 2.0, Box::new(tiles::<Int8, Instructions>));
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -63,7 +93,7 @@ pub fn peaks(threads: usize, seconds: f64) -> Vec<Peak> {
         let _ = cpu;
         // What the compiler makes of 24 independent sums of eight floats.
         let sums = (ROUNDS * SUMS) as f64;
-        add("compiled f32", "f32", sums * 8.0 * 2.0, &|| plain(black_box(0.5)));
+        add("compiled f32", "f32", sums * 8.0 * 2.0, Box::new(|| plain(black_box(0.5))));
     }
     found
 }
@@ -244,5 +274,10 @@ mod tests {
         );
         assert!(found.iter().all(|peak| peak.gops > 0.0 && peak.gops.is_finite()));
         assert!(read_rate(1 << 16, 2, 0.0) > 0.0);
+        for peak in &found {
+            let one = run_loop(peak.instruction, 1, 1);
+            assert!(one > 0.0 && run_loop(peak.instruction, 2, 3) == 6.0 * one);
+        }
+        assert_eq!(run_loop("none", 2, 1), 0.0);
     }
 }

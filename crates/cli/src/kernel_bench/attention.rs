@@ -37,21 +37,25 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
             Ok(all.reshape((batch * heads, length, head_dim))?)
         };
         let (tq, tk, tv) = (lay(&q, queries, heads)?, lay(&k, keys, kv_heads)?.t()?, lay(&v, keys, kv_heads)?);
-        let seconds = setting.in_turn(&mut [
-            &mut || {
-                let segment = KeyValues { keys: &k, values: &v };
-                attention(shape, &q, &[segment], scale, &all_keys(keys), &mut out, None);
-                Ok(())
-            },
-            &mut || {
-                let scores = (tq.matmul(&tk)? * f64::from(scale))?;
-                softmax_last_dim(&scores)?.matmul(&tv)?;
-                Ok(())
-            },
-        ])?;
+        let peak = setting.peak("f32");
+        let (seconds, peak) = setting.beside(
+            peak,
+            &mut [
+                &mut || {
+                    let segment = KeyValues { keys: &k, values: &v };
+                    attention(shape, &q, &[segment], scale, &all_keys(keys), &mut out, None);
+                    Ok(())
+                },
+                &mut || {
+                    let scores = (tq.matmul(&tk)? * f64::from(scale))?;
+                    softmax_last_dim(&scores)?.matmul(&tv)?;
+                    Ok(())
+                },
+            ],
+        )?;
         let work = 4.0 * (batch * heads * queries * keys * head_dim) as f64;
         let sizes = [batch, heads, kv_heads, head_dim, queries, keys];
-        rows.push(Row::new(setting, "attention", "f32 fma", "f32", setting.peak("f32"), &sizes, work, &seconds));
+        rows.push(Row::new(setting, "attention", "f32 fma", "f32", peak, &sizes, work, &seconds));
     }
     Ok(rows)
 }

@@ -23,7 +23,7 @@ const SHAPES: [[usize; 3]; 7] = [
 pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
     let path = bf16_path();
     // The portable path multiplies in f32.
-    let peak = if path == Bf16Path::Portable { "f32" } else { "bf16" };
+    let dtype = if path == Bf16Path::Portable { "f32" } else { "bf16" };
     let mut rows = Vec::new();
     for shape in SHAPES.into_iter().filter(|_| setting.wants("gemm_bf16")) {
         let [m, k, n] = shape;
@@ -33,27 +33,21 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
         let mut out = vec![0.0; m * n];
         let a = Tensor::from_slice(&x, (m, k), &Device::Cpu)?.to_dtype(DType::BF16)?;
         let b = Tensor::from_slice(&weight, (n, k), &Device::Cpu)?.to_dtype(DType::BF16)?.t()?;
-        let seconds = setting.in_turn(&mut [
-            &mut || {
-                gemm_bf16_packed(&x, Layout::row_major(m, k), &packed, &mut out);
-                Ok(())
-            },
-            &mut || {
-                a.matmul(&b)?;
-                Ok(())
-            },
-        ])?;
+        let (seconds, peak) = setting.beside(
+            setting.peak_of(path.name(), dtype),
+            &mut [
+                &mut || {
+                    gemm_bf16_packed(&x, Layout::row_major(m, k), &packed, &mut out);
+                    Ok(())
+                },
+                &mut || {
+                    a.matmul(&b)?;
+                    Ok(())
+                },
+            ],
+        )?;
         let work = 2.0 * (m * k * n) as f64;
-        rows.push(Row::new(
-            setting,
-            "gemm_bf16",
-            path.name(),
-            "bf16",
-            setting.peak_of(path.name(), peak),
-            &shape,
-            work,
-            &seconds,
-        ));
+        rows.push(Row::new(setting, "gemm_bf16", path.name(), "bf16", peak, &shape, work, &seconds));
     }
     Ok(rows)
 }

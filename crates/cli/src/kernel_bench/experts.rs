@@ -6,9 +6,9 @@ use anyhow::Result;
 use candle_core::quantized::QMatMul;
 use candle_core::{Device, Module, Tensor};
 use lldm_kernels::quant::gemm_grouped;
-use lldm_kernels::{PackedQuant, QuantFormat};
+use lldm_kernels::{PackedQuant, QuantFormat, int8_path};
 
-use super::quantised::{row, weights};
+use super::quantised::{peak_type, weights};
 use super::report::Row;
 use super::setting::{Setting, values};
 use crate::render::plain;
@@ -43,20 +43,24 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
             gathered.push(Tensor::from_vec(rows, (group.len(), k), &Device::Cpu)?);
         }
         let mut out = vec![0.0; list.len() * n];
-        let seconds = setting.in_turn(&mut [
-            &mut || {
-                gemm_grouped(&x, &packed, &list, &starts, &mut out);
-                Ok(())
-            },
-            &mut || {
-                for (matrix, rows) in candle.iter().zip(&gathered).filter(|(_, rows)| rows.dims()[0] > 0) {
-                    matrix.forward(rows)?;
-                }
-                Ok(())
-            },
-        ])?;
+        let peak = setting.peak_of(int8_path().name(), peak_type());
+        let (seconds, peak) = setting.beside(
+            peak,
+            &mut [
+                &mut || {
+                    gemm_grouped(&x, &packed, &list, &starts, &mut out);
+                    Ok(())
+                },
+                &mut || {
+                    for (matrix, rows) in candle.iter().zip(&gathered).filter(|(_, rows)| rows.dims()[0] > 0) {
+                        matrix.forward(rows)?;
+                    }
+                    Ok(())
+                },
+            ],
+        )?;
         let work = 2.0 * (list.len() * k * n) as f64;
-        rows.push(row(setting, &kernel, format, &SHAPE, work, &seconds));
+        rows.push(Row::new(setting, &kernel, int8_path().name(), format.name(), peak, &SHAPE, work, &seconds));
     }
     Ok(rows)
 }

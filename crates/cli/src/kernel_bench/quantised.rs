@@ -30,34 +30,25 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
             let x = values(m * k);
             let tensor = Tensor::from_slice(&x, (m, k), &Device::Cpu)?;
             let mut out = vec![0.0; m * n];
-            let seconds = setting.in_turn(&mut [
-                &mut || {
-                    gemm_quant(&x, &packed, &mut out);
-                    Ok(())
-                },
-                &mut || {
-                    candle.forward(&tensor)?;
-                    Ok(())
-                },
-            ])?;
+            let peak = setting.peak_of(int8_path().name(), peak_type());
+            let (seconds, peak) = setting.beside(
+                peak,
+                &mut [
+                    &mut || {
+                        gemm_quant(&x, &packed, &mut out);
+                        Ok(())
+                    },
+                    &mut || {
+                        candle.forward(&tensor)?;
+                        Ok(())
+                    },
+                ],
+            )?;
             let work = 2.0 * (m * k * n) as f64;
-            rows.push(row(setting, &kernel, format, &shape, work, &seconds));
+            rows.push(Row::new(setting, &kernel, int8_path().name(), format.name(), peak, &shape, work, &seconds));
         }
     }
     Ok(rows)
-}
-
-/// A row of a kernel with weights of that format.
-pub(super) fn row(
-    setting: &Setting,
-    kernel: &str,
-    format: QuantFormat,
-    shape: &[usize],
-    work: f64,
-    seconds: &[f64],
-) -> Row {
-    let path = int8_path().name();
-    Row::new(setting, kernel, path, format.name(), setting.peak_of(path, peak_type()), shape, work, seconds)
 }
 
 /// The type whose peak quantised products are set against.

@@ -4,12 +4,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lldm_eval::median;
-use lldm_kernels::peak::{Peak, peaks};
+use lldm_kernels::peak::{Peak, peaks, run_loop};
 
 use crate::render::plain;
 
 /// The least time of a turn: pools of threads that spin after their work must not reach into the next one's.
 const TURN: Duration = Duration::from_millis(20);
+
+/// Runs of a peak's loop in one call, some milliseconds.
+const LOOPS: usize = 100;
 
 /// What all measurements share.
 pub(crate) struct Setting {
@@ -55,6 +58,22 @@ impl Setting {
     pub(crate) fn peak_of(&self, instruction: &str, dtype: &str) -> Peak {
         let own = self.peaks.iter().find(|peak| peak.instruction == instruction);
         own.copied().unwrap_or_else(|| self.peak(dtype))
+    }
+
+    /// As [`Self::in_turn`], with a further turn for the loop of the peak, which comes back as that turn's median has it: what the core
+    /// holds at the time, beside whatever else the machine does, not the best of its life.
+    pub(crate) fn beside(&self, peak: Peak, runs: &mut [Run<'_>]) -> Result<(Vec<f64>, Peak)> {
+        let mut operations = 0.0;
+        let mut reach = || {
+            operations = run_loop(peak.instruction, self.threads, LOOPS);
+            Ok(())
+        };
+        let mut all: Vec<Run<'_>> = Vec::with_capacity(runs.len() + 1);
+        all.extend(runs.iter_mut().map(|run| &mut **run as Run<'_>));
+        all.push(&mut reach);
+        let mut seconds = self.in_turn(&mut all)?;
+        let last = seconds.pop().unwrap_or(f64::NAN);
+        Ok((seconds, Peak { gops: if operations > 0.0 { operations / last * 1e-9 } else { peak.gops }, ..peak }))
     }
 
     /// The seconds that one call of each takes: they take turns of some milliseconds, each rate is the median of its turns, of which

@@ -10,6 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::block::{Block, block_keys, transpose, write_row};
+use super::parts::{Part, parts};
 use super::scratch::{Shared, with_scratch};
 use super::shape::{AttentionShape, KeyValues, Segments};
 use super::softmax::{Slopes, dot, score_gradient};
@@ -21,8 +22,6 @@ use crate::tile_product::{Left, PANEL, Right, multiply};
 const TILE: usize = 2 * PANEL;
 /// The values of a block of keys, and how many keys it has at most.
 const BLOCK: [usize; 2] = [98_304, 384];
-/// The keys of a part that gives dK and dV, at least: each brings the queries into its order by itself.
-const LEAST_KEYS: usize = 96;
 
 /// The gradients of [`super::attention`] to q and to the keys and values of the last segment; those of the segments before
 /// are constants. All three are written, not added to.
@@ -73,36 +72,6 @@ pub fn attention_backward(
     (0..shape.tasks() * parts.len()).into_par_iter().for_each(|at| {
         backward.run(at / parts.len(), &parts[at % parts.len()]);
     });
-}
-
-/// What one call does of a task: the gradients of the rows of `tiles` if `queries`, those of the keys of `keys` that have
-/// any if `keys_values`. Both together cover all tiles and all keys.
-#[derive(Clone)]
-struct Part {
-    tiles: Range<usize>,
-    keys: Range<usize>,
-    queries: bool,
-    keys_values: bool,
-}
-
-/// Cuts a task into parts, if that is faster in spite of the products that are made twice.
-fn parts(shape: &AttentionShape, plan: &Plan, graded: Range<usize>, threads: usize) -> Vec<Part> {
-    let tiles = plan.tiles();
-    let whole = Part { tiles: 0..tiles, keys: 0..shape.keys, queries: true, keys_values: true };
-    // Five products each, against seven shared evenly.
-    if 5 * shape.tasks().div_ceil(threads) * threads <= 7 * shape.tasks() {
-        return vec![whole];
-    }
-    let wanted = (2 * threads).div_ceil(shape.tasks());
-    let even = |range: Range<usize>, count: usize, at: usize| {
-        range.start + range.len() * at / count..range.start + range.len() * (at + 1) / count
-    };
-    let pieces = wanted.min(tiles).max(1);
-    let by_rows = (0..pieces).map(|at| Part { tiles: even(0..tiles, pieces, at), keys_values: false, ..whole.clone() });
-    let pieces = wanted.min(graded.len().div_ceil(LEAST_KEYS)).max(1);
-    let by_keys =
-        (0..pieces).map(|at| Part { keys: even(graded.clone(), pieces, at), queries: false, ..whole.clone() });
-    by_rows.chain(by_keys).collect()
 }
 
 /// The width of a packed row: not a power of two, which would fill few sets of the cache.

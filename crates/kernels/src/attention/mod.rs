@@ -15,6 +15,7 @@
 mod backward;
 mod block;
 mod forward;
+mod parts;
 mod scratch;
 mod shape;
 mod softmax;

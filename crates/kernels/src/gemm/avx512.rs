@@ -17,7 +17,8 @@ use super::layout::Layout;
 use super::row_tiles::RowTiles;
 use crate::tile_product::PANEL;
 
-pub(super) fn product(a: &[f32], a_layout: Layout, b: &[f32], b_layout: Layout, out: Output) {
+/// Writes the product, or, if `add`, lets the sums go on from what `out` holds.
+pub(super) fn product(a: &[f32], a_layout: Layout, b: &[f32], b_layout: Layout, out: Output, add: bool) {
     thread_local! {
         static PANELS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     }
@@ -25,7 +26,7 @@ pub(super) fn product(a: &[f32], a_layout: Layout, b: &[f32], b_layout: Layout, 
     let count = b_layout.cols.div_ceil(PANEL) * panel_lines(b_layout.rows);
     let panels = sized(&mut lines, count);
     pack_all_panels(b, &b_layout, panels);
-    multiply_packed(a, a_layout, [b_layout.rows, b_layout.cols], panels, out);
+    multiply_packed(a, a_layout, [b_layout.rows, b_layout.cols], panels, out, add);
     PANELS.set(lines);
 }
 
@@ -36,10 +37,10 @@ pub(super) fn pack(b: &[f32], layout: &Layout, bytes: &mut [u8]) {
 
 /// The product with a right factor `[k, n]` that [`pack`] has packed.
 pub(super) fn product_packed(a: &[f32], a_layout: Layout, shape: [usize; 2], bytes: &[u8], out: Output) {
-    multiply_packed(a, a_layout, shape, lines(bytes), out);
+    multiply_packed(a, a_layout, shape, lines(bytes), out, false);
 }
 
-fn multiply_packed(a: &[f32], a_layout: Layout, [k, n]: [usize; 2], panels: &[Line], out: Output) {
+fn multiply_packed(a: &[f32], a_layout: Layout, [k, n]: [usize; 2], panels: &[Line], out: Output, add: bool) {
     thread_local! {
         static TILES: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     }
@@ -49,16 +50,19 @@ fn multiply_packed(a: &[f32], a_layout: Layout, [k, n]: [usize; 2], panels: &[Li
     let mut lines = TILES.take();
     pack_all_tiles(a, &a_layout, rows, sized(&mut lines, a_layout.rows * per_row));
     let tiles = &lines[..a_layout.rows * per_row];
-    let kernel = Kernel { pairs: pairs(k), by_pair: by_pair(&a_layout) };
-    let bytes = [per_row * rows.rows(0), per_panel].map(|lines| lines * size_of::<Line>());
-    for_each_block(rows.count, n.div_ceil(PANEL), bytes, |tile_range, panel_range| {
-        for tile in tile_range {
+    let kernel = Kernel { pairs: pairs(k), by_pair: by_pair(&a_layout), add };
+    for_each_block(rows.count, n.div_ceil(PANEL), per_panel * size_of::<Line>(), |tile_range, panel_range| {
+        let (count, ahead) = (tile_range.len(), panel_range.len() * per_panel);
+        for (i, tile) in tile_range.enumerate() {
             let (first, height) = (rows.start(tile), rows.rows(tile));
             let left = &tiles[first * per_row..][..height * per_row];
             for panel in panel_range.clone() {
                 let columns = &panels[panel * per_panel..][..per_panel];
+                // Each tile asks for its share of the columns that the next block has in place of these.
+                let (from, to) = (per_panel * i / count, per_panel * (i + 1) / count);
+                let next = panels.get(panel * per_panel + ahead..).and_then(|panels| panels.get(from..to));
                 // SAFETY: the CPU has been asked; only this block's task writes this tile and panel of `out`.
-                unsafe { kernel.block(left, height, columns, out, [first, panel * PANEL]) };
+                unsafe { kernel.block(left, height, columns, next.unwrap_or(&[]), out, [first, panel * PANEL]) };
             }
         }
     });
@@ -79,9 +83,10 @@ fn pack_all_tiles(a: &[f32], layout: &Layout, rows: RowTiles, lines: &mut [Line]
     }
     // SAFETY: the caller has asked the CPU.
     let pack = |(range, part)| unsafe { pack_tiles(a, layout, rows, range, part) };
-    match parts.len() {
-        0 | 1 => parts.into_iter().for_each(pack),
-        _ => parts.into_par_iter().for_each(pack),
+    if parts.len() <= 1 || rayon::current_num_threads() == 1 {
+        parts.into_iter().for_each(pack);
+    } else {
+        parts.into_par_iter().for_each(pack);
     }
 }
 
@@ -116,23 +121,26 @@ fn sized(lines: &mut Vec<Line>, len: usize) -> &mut [Line] {
 struct Kernel {
     pairs: usize,
     by_pair: bool,
+    add: bool,
 }
 
 impl Kernel {
-    /// Computes one tile of `height` rows in one panel of columns, which begin at `at` in the result.
+    /// Computes one tile of `height` rows in one panel of columns, which begin at `at` in the result, and has the lines of `next`
+    /// fetched meanwhile.
     ///
     /// # Safety
     /// The CPU must have AVX512-BF16; the tile and panel of `out` must be written by this call alone.
-    unsafe fn block(&self, rows: &[Line], height: usize, columns: &[Line], out: Output, at: [usize; 2]) {
+    unsafe fn block(&self, rows: &[Line], height: usize, columns: &[Line], next: &[Line], out: Output, at: [usize; 2]) {
         assert!(rows.len() >= self.pairs.div_ceil(PAIRS) * height && columns.len() >= self.pairs * 2);
         let (start, width) = out.at(at, height, PANEL);
-        let to = Target { start, stride: out.stride(), width };
+        let to = Target { start, stride: out.stride(), width, add: self.add };
         let (a, b) = (rows.as_ptr().cast(), columns.as_ptr().cast());
+        let next = Next { line: next.as_ptr(), per_block: next.len().div_ceil(self.pairs.div_ceil(PAIRS).max(1)) };
         macro_rules! by_height {
             ($($rows:literal)*) => {
                 match (self.by_pair, height) {
-                    $((false, $rows) => multiply::<$rows, PAIRS, 1>(self.pairs, a, b, to),
-                    (true, $rows) => multiply::<$rows, 1, $rows>(self.pairs, a, b, to),)*
+                    $((false, $rows) => multiply::<$rows, PAIRS, 1>(self.pairs, a, b, next, to),
+                    (true, $rows) => multiply::<$rows, 1, $rows>(self.pairs, a, b, next, to),)*
                     _ => {}
                 }
             };
@@ -143,11 +151,18 @@ impl Kernel {
     }
 }
 
-/// Where a block of the result goes: rows of `width` values, `stride` apart.
+/// Where a block of the result goes: rows of `width` values, `stride` apart. The sums begin with what is there if `add`.
 struct Target {
     start: *mut f32,
     stride: usize,
     width: usize,
+    add: bool,
+}
+
+/// Lines that will be wanted soon, so many for each block of 16 pairs.
+struct Next {
+    line: *const Line,
+    per_block: usize,
 }
 
 /// R rows × 32 columns; in a block of 16 pairs, row i and pair p of the tile lie at `i · ROW + p · PAIR`.
@@ -159,12 +174,29 @@ unsafe fn multiply<const R: usize, const ROW: usize, const PAIR: usize>(
     pairs: usize,
     mut a: *const i32,
     mut b: *const i32,
+    mut next: Next,
     to: Target,
 ) {
+    let mask = u32::MAX >> (PANEL - to.width);
+    let masks = [mask as u16, (mask >> 16) as u16];
     let mut sum = [[_mm512_setzero_ps(); 2]; R];
+    if to.add {
+        for (i, sum) in sum.iter_mut().enumerate() {
+            // SAFETY: row `i` exists, and the masks cover only the columns that do.
+            unsafe {
+                let row = to.start.add(i * to.stride);
+                sum[0] = _mm512_maskz_loadu_ps(masks[0], row);
+                sum[1] = _mm512_maskz_loadu_ps(masks[1], row.wrapping_add(PAIRS));
+            }
+        }
+    }
     let mut left = pairs;
     while left > 0 {
         let count = left.min(PAIRS);
+        for _ in 0..next.per_block {
+            _mm_prefetch::<_MM_HINT_T1>(next.line.cast());
+            next.line = next.line.wrapping_add(1);
+        }
         for p in 0..count {
             // SAFETY: `p` is below the pairs left, every row below R; the prefetch address may lie anywhere.
             unsafe {
@@ -184,20 +216,19 @@ unsafe fn multiply<const R: usize, const ROW: usize, const PAIR: usize>(
         a = a.wrapping_add(R * PAIRS);
         b = b.wrapping_add(count * PANEL);
     }
-    let mask = u32::MAX >> (PANEL - to.width);
     for (i, sum) in sum.iter().enumerate() {
-        // SAFETY: row `i` exists, and the mask covers only the columns that do.
+        // SAFETY: as above.
         unsafe {
             let row = to.start.add(i * to.stride);
-            _mm512_mask_storeu_ps(row, mask as u16, sum[0]);
-            _mm512_mask_storeu_ps(row.wrapping_add(PAIRS), (mask >> 16) as u16, sum[1]);
+            _mm512_mask_storeu_ps(row, masks[0], sum[0]);
+            _mm512_mask_storeu_ps(row.wrapping_add(PAIRS), masks[1], sum[1]);
         }
     }
 }
 
 /// How many pairs of k ahead a panel is fetched; the next sixteen pairs of the tile are fetched beside them. On one Zen 5 core
-/// 32 and the tile's fetch were worth about a tenth over 8 and none at 256 x 2816 x 2112.
-const AHEAD: usize = 32;
+/// this and the next block's columns were worth 2 to 3% over 32 pairs alone at 256 x 2816 x 2112.
+const AHEAD: usize = 64;
 
 /// Sixteen pairs of a panel.
 ///

@@ -11,6 +11,7 @@ use half::bf16;
 
 use super::layout::Layout;
 use super::row_tiles::RowTiles;
+use crate::simd::{Avx512, Simd};
 use crate::tile_product::PANEL;
 
 /// One aligned cache line of sixteen pairs.
@@ -115,22 +116,24 @@ fn pack_tile_by_row(x: &[f32], layout: &Layout, first: usize, height: usize, til
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 fn pack_panel_by_column(x: &[f32], layout: &Layout, first: usize, panel: &mut [Line]) {
     let Layout { rows: k, cols, row_stride, col_stride } = *layout;
+    // SAFETY: this function runs only where the CPU has AVX-512.
+    let simd = unsafe { Avx512::new() };
     for (block, lines) in panel.chunks_mut(2 * PAIRS).enumerate() {
         let start = block * 2 * PAIRS;
         let len = (k - start).min(2 * PAIRS);
         for half in 0..2 {
             let column = first + half * PAIRS;
-            let mut square = [_mm512_setzero_si512(); PAIRS];
+            let mut square = [_mm512_setzero_ps(); PAIRS];
             for (i, line) in square.iter_mut().enumerate().take(cols.saturating_sub(column)) {
                 let from = (column + i) * col_stride + start * row_stride;
-                *line = if row_stride == 1 {
+                *line = _mm512_castsi512_ps(if row_stride == 1 {
                     consecutive(&x[from..from + len])
                 } else {
                     load(&gather(x, from, row_stride, len))
-                };
+                });
             }
-            for (line, value) in lines.iter_mut().skip(half).step_by(2).zip(transpose(square)) {
-                store(value, line);
+            for (line, value) in lines.iter_mut().skip(half).step_by(2).zip(simd.transpose(square)) {
+                store(_mm512_castps_si512(value), line);
             }
         }
     }
@@ -202,35 +205,6 @@ fn store(value: __m512i, line: &mut Line) {
 fn bits(x: __m512bh) -> __m512i {
     // SAFETY: both types are 512 plain bits.
     unsafe { std::mem::transmute(x) }
-}
-
-/// The transposed square of u32.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn transpose(x: [__m512i; PAIRS]) -> [__m512i; PAIRS] {
-    // Within each quarter: 4 × 4 squares.
-    let mut y = x;
-    for i in 0..4 {
-        let [a, b, c, d] = [x[4 * i], x[4 * i + 1], x[4 * i + 2], x[4 * i + 3]];
-        let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-        let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-        y[4 * i] = _mm512_unpacklo_epi64(ab_low, cd_low);
-        y[4 * i + 1] = _mm512_unpackhi_epi64(ab_low, cd_low);
-        y[4 * i + 2] = _mm512_unpacklo_epi64(ab_high, cd_high);
-        y[4 * i + 3] = _mm512_unpackhi_epi64(ab_high, cd_high);
-    }
-    // y[4 i + j], quarter q, holds column 4 q + j of rows 4 i..4 i + 4: exchange quarters and i.
-    let mut z = y;
-    for j in 0..4 {
-        let [a, b, c, d] = [y[j], y[4 + j], y[8 + j], y[12 + j]];
-        let (ab_even, ab_odd) = (_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b));
-        let (cd_even, cd_odd) = (_mm512_shuffle_i32x4::<0x88>(c, d), _mm512_shuffle_i32x4::<0xdd>(c, d));
-        z[j] = _mm512_shuffle_i32x4::<0x88>(ab_even, cd_even);
-        z[8 + j] = _mm512_shuffle_i32x4::<0xdd>(ab_even, cd_even);
-        z[4 + j] = _mm512_shuffle_i32x4::<0x88>(ab_odd, cd_odd);
-        z[12 + j] = _mm512_shuffle_i32x4::<0xdd>(ab_odd, cd_odd);
-    }
-    z
 }
 
 /// Bytes seen as lines; they must begin at one.

@@ -8,33 +8,42 @@ use rayon::prelude::*;
 pub(super) const TILE: usize = 12;
 
 /// Runs `f(tiles, panels)` over blocks that cover all tiles of rows and panels of columns, in parallel. The columns of a block
-/// fill about half of a level-2 cache, and a tile of rows meets them all before the next one comes: rows then come from further
-/// away once for many columns. Blocks of the same columns follow one another, so that the weights come from memory once.
+/// fill about half of a level-2 cache, and all tiles of rows meet them, one after the other: the weights come from memory once.
+/// Rows are split among blocks only where there are too few columns to give every thread work.
 pub(super) fn for_each_block(
     tiles: usize,
     panels: usize,
-    [bytes_per_tile, bytes_per_panel]: [usize; 2],
+    bytes_per_panel: usize,
     f: impl Fn(Range<usize>, Range<usize>) + Sync,
 ) {
-    // Several blocks a thread, so that none waits long for the last.
-    let most = panels.div_ceil(rayon::current_num_threads() * BLOCKS_PER_THREAD).max(1);
-    let panel_step = (BLOCK_BYTES / bytes_per_panel.max(1)).clamp(1, most);
-    let tile_step = (ROW_BYTES / bytes_per_tile.max(1)).max(MIN_TILES);
+    let threads = rayon::current_num_threads();
+    let [tile_step, panel_step] = steps(tiles, panels, BLOCK_BYTES / bytes_per_panel.max(1), threads);
     let rows = tiles.div_ceil(tile_step);
     let blocks = rows * panels.div_ceil(panel_step);
     let run = |block: usize| {
         let (tile, panel) = (block % rows * tile_step, block / rows * panel_step);
         f(tile..tiles.min(tile + tile_step), panel..panels.min(panel + panel_step));
     };
-    if blocks <= 1 {
+    if blocks <= 1 || threads == 1 {
+        // Here and now: another thread would only have to wake up.
         (0..blocks).for_each(run);
     } else {
         (0..blocks).into_par_iter().for_each(run);
     }
 }
 
+/// Tiles and panels of a block, of which the cache holds `cached`.
+fn steps(tiles: usize, panels: usize, cached: usize, threads: usize) -> [usize; 2] {
+    // Several blocks a thread, so that none waits long for the last.
+    let wanted = if threads > 1 { threads * BLOCKS_PER_THREAD } else { 1 };
+    let panel_step = cached.clamp(1, panels.max(1));
+    let most = (tiles / MIN_TILES).max(1);
+    let rows = wanted.div_ceil(panels.div_ceil(panel_step).max(1)).min(most);
+    let columns = wanted.div_ceil(rows);
+    [tiles.div_ceil(rows).max(1), panel_step.min(panels.div_ceil(columns)).max(1)]
+}
+
 const BLOCK_BYTES: usize = 1 << 19;
-const ROW_BYTES: usize = 1 << 20;
 const MIN_TILES: usize = 4;
 const BLOCKS_PER_THREAD: usize = 4;
 
@@ -67,5 +76,28 @@ impl Output {
     /// Distance between rows.
     pub(crate) fn stride(&self) -> usize {
         self.columns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_thread_has_work_and_columns_stay_in_the_cache() {
+        for tiles in 0..60 {
+            for panels in 0..60 {
+                for (cached, threads) in [(0, 1), (3, 1), (100, 1), (3, 2), (100, 2), (7, 16)] {
+                    let [tile_step, panel_step] = steps(tiles, panels, cached, threads);
+                    assert!(tile_step > 0 && panel_step > 0 && panel_step <= cached.max(1));
+                    let blocks = tiles.div_ceil(tile_step) * panels.div_ceil(panel_step);
+                    // As many as wanted, less what rounding costs, unless tiles and panels are too few.
+                    assert!(threads == 1 || 2 * blocks >= (4 * threads).min(tiles / 4 * panels).min(2 * panels));
+                    if threads == 1 {
+                        assert!(tile_step >= tiles);
+                    }
+                }
+            }
+        }
     }
 }

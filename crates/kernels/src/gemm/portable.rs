@@ -13,11 +13,11 @@ use super::layout::Layout;
 use crate::simd::dispatch;
 use crate::tile_product::{Left, PANEL, Right, multiply};
 
-pub(super) fn product(a: &[f32], a_layout: Layout, b: &[f32], b_layout: Layout, out: Output) {
+pub(super) fn product(a: &[f32], a_layout: Layout, b: &[f32], b_layout: Layout, out: Output, add: bool) {
     let [k, n] = [b_layout.rows, b_layout.cols];
     let mut panels = vec![0; n.div_ceil(PANEL) * k * PANEL * 2];
     pack(b, &b_layout, &mut panels);
-    product_packed(a, a_layout, [k, n], &panels, out);
+    multiply_packed(a, a_layout, [k, n], &panels, out, add);
 }
 
 /// Packs a right factor `[k, n]` as panels `[n / 32][k][32]` of bf16.
@@ -39,15 +39,20 @@ pub(super) fn pack(b: &[f32], layout: &Layout, bytes: &mut [u8]) {
     });
 }
 
-/// The product with a right factor `[k, n]` that [`pack`] has packed. A panel is widened to f32 where the units read it.
-pub(super) fn product_packed(a: &[f32], a_layout: Layout, [k, n]: [usize; 2], bytes: &[u8], out: Output) {
+/// The product with a right factor `[k, n]` that [`pack`] has packed.
+pub(super) fn product_packed(a: &[f32], a_layout: Layout, shape: [usize; 2], bytes: &[u8], out: Output) {
+    multiply_packed(a, a_layout, shape, bytes, out, false);
+}
+
+/// A panel is widened to f32 where the units read it.
+fn multiply_packed(a: &[f32], a_layout: Layout, [k, n]: [usize; 2], bytes: &[u8], out: Output, add: bool) {
     thread_local! {
         static WIDE: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
     }
     let m = a_layout.rows;
     let tiles = pack_tiles(a, a_layout);
     let (panels, per_k) = (n.div_ceil(PANEL), k * size_of::<f32>());
-    for_each_block(m.div_ceil(TILE), panels, [per_k * TILE, per_k * PANEL], |tile_range, panel_range| {
+    for_each_block(m.div_ceil(TILE), panels, per_k * PANEL, |tile_range, panel_range| {
         let mut wide = WIDE.take();
         if wide.len() < k * PANEL {
             wide.resize(k * PANEL, 0.0);
@@ -61,8 +66,14 @@ pub(super) fn product_packed(a: &[f32], a_layout: Layout, [k, n]: [usize; 2], by
                 let rows = (m - tile * TILE).min(TILE);
                 let (start, columns) = out.at([tile * TILE, panel * PANEL], rows, PANEL);
                 let mut block = [0.0f32; TILE * PANEL];
+                if add {
+                    for (i, row) in block.chunks_exact_mut(PANEL).take(rows).enumerate() {
+                        // SAFETY: `at` says that these rows and columns exist; only this block's task uses them.
+                        unsafe { row.as_mut_ptr().copy_from_nonoverlapping(start.add(i * out.stride()), columns) };
+                    }
+                }
                 let left = Left { data, row_stride: 1, column_stride: TILE };
-                multiply([rows, PANEL, k], left, right, &mut block, PANEL, false);
+                multiply([rows, PANEL, k], left, right, &mut block, PANEL, add);
                 for (i, row) in block.chunks_exact(PANEL).take(rows).enumerate() {
                     // SAFETY: `at` says that these rows and columns exist; only this block's task writes them.
                     unsafe { start.add(i * out.stride()).copy_from_nonoverlapping(row.as_ptr(), columns) };

@@ -64,7 +64,7 @@ fn check([m, n, k]: [usize; 3], seed: u64) {
             let expected = naive(&a.f32, la, &b.f32, lb);
             for kernel in kernels() {
                 let mut out = vec![f32::NAN; m * n];
-                product_with(kernel, &a.f32, la, &b.f32, lb, &mut out);
+                product_with(kernel, &a.f32, la, &b.f32, lb, &mut out, false);
                 assert_close(&out, &expected, 1e-6 * (k as f64).sqrt().max(1.0));
                 let packed = pack_with(path(kernel), &b.f32, lb);
                 let mut again = vec![f32::NAN; m * n];
@@ -169,7 +169,7 @@ fn a_row_does_not_depend_on_the_other_rows_nor_on_threads() {
     for kernel in kernels() {
         let run = || {
             let mut out = vec![0.0; m * n];
-            product_with(kernel, &a.f32, la, &b.f32, lb, &mut out);
+            product_with(kernel, &a.f32, la, &b.f32, lb, &mut out, false);
             out
         };
         let all = at_each_level(run);
@@ -177,15 +177,46 @@ fn a_row_does_not_depend_on_the_other_rows_nor_on_threads() {
         for rows in 1..30 {
             let first = m - rows - 1;
             let mut some = vec![0.0; rows * n];
-            product_with(kernel, &a.f32[first * k..], Layout::row_major(rows, k), &b.f32, lb, &mut some);
+            product_with(kernel, &a.f32[first * k..], Layout::row_major(rows, k), &b.f32, lb, &mut some, false);
             assert_eq!(some, all[first * n..(first + rows) * n]);
         }
         // The same values from a transposed copy.
         let columns: Vec<f32> = (0..k * m).map(|i| a.f32[i % m * k + i / m]).collect();
         let mut out = vec![0.0; m * n];
-        product_with(kernel, &columns, Layout::row_major(k, m).transposed(), &b.f32, lb, &mut out);
+        product_with(kernel, &columns, Layout::row_major(k, m).transposed(), &b.f32, lb, &mut out, false);
         assert_eq!(out, all);
     }
+}
+
+#[test]
+fn sums_go_on_from_what_is_there() {
+    for ([m, n, k], split) in [([13, 33, 70], 32), ([30, 70, 41], 10), ([1, 5, 3], 2), ([4, 4, 6], 6)] {
+        for (la, lb) in layouts(m, k).into_iter().zip(layouts(k, n)) {
+            let (a, b) = (values(1, &la), values(2, &lb));
+            let parts = [0..split, split..k].map(|part| {
+                let (la, lb) = (Layout { cols: part.len(), ..la }, Layout { rows: part.len(), ..lb });
+                (&a.f32[part.start * la.col_stride..], la, &b.f32[part.start * lb.row_stride..], lb)
+            });
+            for kernel in kernels() {
+                let whole = product(kernel, (&a.f32, la, &b.f32, lb), vec![f32::NAN; m * n], false);
+                let run = || product(kernel, parts[1], product(kernel, parts[0], vec![f32::NAN; m * n], false), true);
+                let found = at_each_level(run);
+                assert_eq!(on_threads(3, run), found);
+                match path(kernel) {
+                    Bf16Path::Amx | Bf16Path::AmxEmulation => {
+                        assert_close(&found, &whole.iter().copied().map(f64::from).collect::<Vec<_>>(), 1e-5);
+                    }
+                    Bf16Path::Avx512 | Bf16Path::Portable => assert_eq!(found, whole),
+                }
+            }
+        }
+    }
+}
+
+fn product(kernel: Kernel, factors: (&[f32], Layout, &[f32], Layout), mut out: Vec<f32>, add: bool) -> Vec<f32> {
+    let (a, la, b, lb) = factors;
+    product_with(kernel, a, la, b, lb, &mut out, add);
+    out
 }
 
 proptest! {
@@ -204,7 +235,7 @@ proptest! {
         let expected: Vec<f32> = naive(&a, la, &b, lb).iter().map(|x| *x as f32).collect();
         for kernel in kernels() {
             let mut out = vec![0.0; m * n];
-            product_with(kernel, &a, la, &b, lb, &mut out);
+            product_with(kernel, &a, la, &b, lb, &mut out, false);
             prop_assert_eq!(&out, &expected);
         }
     }

@@ -1,9 +1,6 @@
 //! The gradient of a linear layer's weight: gᵀ x, a product whose inner dimension is the number of rows.
 
-use lldm_kernels::gemm::{Layout, gemm_bf16};
-use lldm_kernels::vector;
-
-use super::buffer::Buffer;
+use lldm_kernels::gemm::{Layout, gemm_bf16, gemm_bf16_add};
 
 /// Rows that are summed together. Over more of them the packed rows of a wide output leave the cache.
 pub(super) const ROWS: usize = 1024;
@@ -28,12 +25,8 @@ pub(super) fn weight_gradient(grad: &[f32], x: &[f32], rows: usize, out: &mut [f
 pub(super) fn add_block(grad: &[f32], x: &[f32], [output, input]: [usize; 2], first: bool, out: &mut [f32]) {
     let rows = x.len() / input;
     let (g, x_layout) = (Layout::row_major(rows, output).transposed(), Layout::row_major(rows, input));
-    if first {
-        return gemm_bf16(grad, g, x, x_layout, out);
-    }
-    let mut sum = Buffer::new(out.len());
-    gemm_bf16(grad, g, x, x_layout, &mut sum);
-    vector::add(&sum, out);
+    let product = if first { gemm_bf16 } else { gemm_bf16_add };
+    product(grad, g, x, x_layout, out);
 }
 
 #[cfg(test)]
