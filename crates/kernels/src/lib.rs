@@ -4,6 +4,8 @@
 //! Every kernel is compiled for several instruction sets and chosen at run time; the fused kernels give the same bits
 //! on all of them and for any number of rayon threads. Shapes: B batch, L canvas, D width, H heads, Dh head
 //! dimension, V vocabulary.
+// Tests may compare with the system's functions.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod activation;
 pub mod adamw;
@@ -21,7 +23,10 @@ pub mod moe;
 pub mod norm;
 pub mod peak;
 pub mod quant;
+#[cfg(test)]
+mod recorded;
 pub mod rope;
+mod scalar;
 mod simd;
 pub mod split_heads;
 pub mod table;

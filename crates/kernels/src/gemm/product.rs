@@ -39,7 +39,7 @@ pub fn gemm_bf16_packed(a: &[f32], a_layout: Layout, b: &PackedBf16, out: &mut [
     }
 }
 
-pub(super) fn product_with(kernel: Kernel, a: &[f32], a_layout: Layout, b: &[f32], b_layout: Layout, out: &mut [f32]) {
+pub(crate) fn product_with(kernel: Kernel, a: &[f32], a_layout: Layout, b: &[f32], b_layout: Layout, out: &mut [f32]) {
     b_layout.check(b.len(), "b");
     check(a, a_layout, b_layout.rows, b_layout.cols, out);
     let output = Output::new(out, a_layout.rows, b_layout.cols);

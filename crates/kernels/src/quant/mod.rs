@@ -18,4 +18,6 @@ pub use crate::aligned::SharedBytes;
 pub use block::Int8Path;
 pub use format::{QuantError, QuantFormat};
 pub use product::{PackedQuant, QuantPacker, gemm_grouped, gemm_quant, int8_path};
+#[cfg(test)]
+pub(crate) use product::{grouped_with, product_with};
 pub use random::random_blocks;

@@ -197,7 +197,7 @@ pub fn gemm_quant(x: &[f32], weights: &PackedQuant, out: &mut [f32]) {
     product_with(int8_path(), x, weights, out);
 }
 
-pub(super) fn product_with(path: Int8Path, x: &[f32], weights: &PackedQuant, out: &mut [f32]) {
+pub(crate) fn product_with(path: Int8Path, x: &[f32], weights: &PackedQuant, out: &mut [f32]) {
     let k = weights.inputs;
     let rows = x.len().checked_div(k).unwrap_or(out.len().checked_div(weights.outputs).unwrap_or(0));
     assert_eq!(x.len(), rows * k, "gemm_quant: {} values are not rows of {k}", x.len());
@@ -223,6 +223,17 @@ pub(super) fn product_with(path: Int8Path, x: &[f32], weights: &PackedQuant, out
 /// Products of groups of rows, each with weights of its own: the rows `rows[starts[g]..starts[g + 1]]` of x `[M, K]` meet
 /// `weights[g]`, and `out[i]` is the product of row `rows[i]`. All weights have one format and shape `[N, K]`; out is `[len of rows, N]`.
 pub fn gemm_grouped(x: &[f32], weights: &[PackedQuant], rows: &[u32], starts: &[usize], out: &mut [f32]) {
+    grouped_with(int8_path(), x, weights, rows, starts, out);
+}
+
+pub(crate) fn grouped_with(
+    path: Int8Path,
+    x: &[f32],
+    weights: &[PackedQuant],
+    rows: &[u32],
+    starts: &[usize],
+    out: &mut [f32],
+) {
     let Some(first) = weights.first() else {
         assert!(out.is_empty(), "gemm_grouped: there are no weights");
         return;
@@ -238,7 +249,6 @@ pub fn gemm_grouped(x: &[f32], weights: &[PackedQuant], rows: &[u32], starts: &[
     if k == 0 || out.is_empty() {
         return out.fill(0.0);
     }
-    let path = int8_path();
     let x = QuantRows::new(x, k, format.shape());
     let output = Output::new(out, rows.len(), n);
     let mut blocks = Vec::new();
