@@ -53,5 +53,6 @@ pub use moe::{ExpertWeights, Experts, Routes};
 pub use norm::{add_rms_norm, rms_norm, rms_norm_backward, rms_norm_backward_add};
 pub use quant::{Int8Path, PackedQuant, QuantError, QuantFormat, QuantPacker, gemm_quant, int8_path};
 pub use rope::{rope_in_place, rope_inverse_in_place, rope_tables};
+pub use simd::simd_level;
 pub use split_heads::{Rotation, SplitHeads};
 pub use table::{gather_add_rows, gather_rows, scatter_add_rows};

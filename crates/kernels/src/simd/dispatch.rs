@@ -1,9 +1,12 @@
-//! Which clone of a kernel runs: decided once per process from the CPU's own answer.
+//! Which clone of a kernel runs: decided once per process from the CPU's own answer and `LLDM_KERNEL`.
 
 #[cfg(target_arch = "x86_64")]
 use std::sync::OnceLock;
 #[cfg(test)]
 use std::sync::atomic::{AtomicU8, Ordering};
+
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::{Kernel, kernel};
 
 /// An instruction set that the kernels are compiled for.
 #[cfg(target_arch = "x86_64")]
@@ -55,7 +58,10 @@ pub(crate) use dispatch;
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
-    let found = *LEVEL.get_or_init(detect);
+    let found = *LEVEL.get_or_init(|| {
+        let named = std::env::var("LLDM_KERNEL").is_ok_and(|wish| !wish.is_empty());
+        choose(named.then(kernel), detect())
+    });
     #[cfg(test)]
     let found = match CEILING.load(Ordering::Relaxed) {
         0 => Level::Portable,
@@ -63,6 +69,29 @@ pub(crate) fn level() -> Level {
         _ => found,
     };
     found
+}
+
+/// The instruction set of this process's fused kernels (attention, the pass over the vocabulary, norms, activations and what
+/// is beside them), as `lldm doctor` names it.
+pub fn simd_level() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    return match level() {
+        Level::Portable => "portable",
+        Level::Avx2 => "avx2",
+        Level::Avx512 => "avx512",
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    "portable"
+}
+
+/// Whoever names a kernel wants no wider vectors beside it; whoever does not, the best there are.
+#[cfg(target_arch = "x86_64")]
+fn choose(named: Option<Kernel>, found: Level) -> Level {
+    match named {
+        Some(Kernel::Portable) => Level::Portable,
+        Some(Kernel::Avx2) => found.min(Level::Avx2),
+        _ => found,
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -75,9 +104,7 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
-    // Who asks for the kernels of 256 bits wants no wider vectors in the others.
-    let narrow = std::env::var("LLDM_KERNEL").is_ok_and(|wish| wish == "avx2");
-    match (avx2, avx512 && !narrow) {
+    match (avx2, avx512) {
         (true, true) => Level::Avx512,
         (true, false) => Level::Avx2,
         _ => Level::Portable,
@@ -101,4 +128,21 @@ pub(crate) fn at_each_level<T: PartialEq + std::fmt::Debug>(f: impl Fn() -> T) -
         assert!(best == other, "level {ceiling} gives other bits");
     }
     best
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_follows_the_kernel_that_is_named() {
+        use Level::{Avx2, Avx512, Portable};
+        let all = [Portable, Avx2, Avx512];
+        assert_eq!(all.map(|found| choose(None, found)), all);
+        assert_eq!(all.map(|found| choose(Some(Kernel::Portable), found)), [Portable; 3]);
+        assert_eq!(all.map(|found| choose(Some(Kernel::Avx2), found)), [Portable, Avx2, Avx2]);
+        for kernel in [Kernel::Avx512, Kernel::Amx] {
+            assert_eq!(all.map(|found| choose(Some(kernel), found)), all);
+        }
+    }
 }

@@ -18,6 +18,7 @@ pub(crate) use avx512::Avx512;
 #[cfg(test)]
 pub(crate) use dispatch::at_each_level;
 pub(crate) use dispatch::dispatch;
+pub use dispatch::simd_level;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use dispatch::{Level, level};
 pub(crate) use lanes::{LANES, Simd};
