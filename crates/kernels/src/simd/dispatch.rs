@@ -7,12 +7,17 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::{Kernel, kernel};
+use crate::peak::F32_COMPILED;
+#[cfg(target_arch = "x86_64")]
+use crate::peak::{F32_YMM, F32_ZMM};
 
 /// An instruction set that the kernels are compiled for.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     Portable,
+    /// The lanes of [`Self::Portable`] compiled for 256 bits, where a fused multiply-add is an instruction and no call.
+    Compiled,
     Avx2,
     Avx512,
 }
@@ -38,11 +43,18 @@ macro_rules! dispatch {
                 let s = unsafe { $crate::simd::Avx2::new() };
                 $body(s, $($arg),*)
             }
+            #[target_feature(enable = "avx2,fma,bmi1,bmi2")]
+            #[allow(clippy::too_many_arguments)]
+            fn compiled($($arg: $ty),*) $(-> $ret)? {
+                $body($crate::simd::Portable, $($arg),*)
+            }
             match $crate::simd::level() {
                 // SAFETY: `level` found every feature in the list above.
                 $crate::simd::Level::Avx512 => unsafe { on_avx512($($arg),*) },
                 // SAFETY: `level` found every feature in the list above.
                 $crate::simd::Level::Avx2 => unsafe { on_avx2($($arg),*) },
+                // SAFETY: `level` found every feature in the list above.
+                $crate::simd::Level::Compiled => unsafe { compiled($($arg),*) },
                 $crate::simd::Level::Portable => $body($crate::simd::Portable, $($arg),*),
             }
         }
@@ -65,7 +77,8 @@ pub(crate) fn level() -> Level {
     #[cfg(test)]
     let found = match CEILING.load(Ordering::Relaxed) {
         0 => Level::Portable,
-        1 => found.min(Level::Avx2),
+        1 => found.min(Level::Compiled),
+        2 => found.min(Level::Avx2),
         _ => found,
     };
     found
@@ -76,7 +89,7 @@ pub(crate) fn level() -> Level {
 pub fn simd_level() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     return match level() {
-        Level::Portable => "portable",
+        Level::Portable | Level::Compiled => "portable",
         Level::Avx2 => "avx2",
         Level::Avx512 => "avx512",
     };
@@ -84,11 +97,23 @@ pub fn simd_level() -> &'static str {
     "portable"
 }
 
+/// The multiply-add of the level of this process, as [`crate::peak`] names it.
+pub fn f32_instruction() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    return match level() {
+        Level::Portable => F32_COMPILED,
+        Level::Compiled | Level::Avx2 => F32_YMM,
+        Level::Avx512 => F32_ZMM,
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    F32_COMPILED
+}
+
 /// Whoever names a kernel wants no wider vectors beside it; whoever does not, the best there are.
 #[cfg(target_arch = "x86_64")]
 fn choose(named: Option<Kernel>, found: Level) -> Level {
     match named {
-        Some(Kernel::Portable) => Level::Portable,
+        Some(Kernel::Portable) => found.min(Level::Compiled),
         Some(Kernel::Avx2) => found.min(Level::Avx2),
         _ => found,
     }
@@ -121,7 +146,7 @@ pub(crate) fn at_each_level<T: PartialEq + std::fmt::Debug>(f: impl Fn() -> T) -
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock();
     let best = f();
-    for ceiling in [0, 1] {
+    for ceiling in [0, 1, 2] {
         CEILING.store(ceiling, Ordering::Relaxed);
         let other = f();
         CEILING.store(u8::MAX, Ordering::Relaxed);
@@ -136,10 +161,10 @@ mod tests {
 
     #[test]
     fn the_level_follows_the_kernel_that_is_named() {
-        use Level::{Avx2, Avx512, Portable};
+        use Level::{Avx2, Avx512, Compiled, Portable};
         let all = [Portable, Avx2, Avx512];
         assert_eq!(all.map(|found| choose(None, found)), all);
-        assert_eq!(all.map(|found| choose(Some(Kernel::Portable), found)), [Portable; 3]);
+        assert_eq!(all.map(|found| choose(Some(Kernel::Portable), found)), [Portable, Compiled, Compiled]);
         assert_eq!(all.map(|found| choose(Some(Kernel::Avx2), found)), [Portable, Avx2, Avx2]);
         for kernel in [Kernel::Avx512, Kernel::Amx] {
             assert_eq!(all.map(|found| choose(Some(kernel), found)), all);
