@@ -9,6 +9,7 @@
 use rayon::prelude::*;
 
 use crate::exp::exp_lanes;
+use crate::scalar::ln;
 use crate::simd::{LANES, Simd, dispatch};
 
 /// The rows of a cross-entropy: logits `[N, V]`, targets `[N]` below V, weights `[N]`.
@@ -104,7 +105,7 @@ impl CrossEntropy<'_> {
             None => (logits, &logits[..0]),
         };
         let (largest, sum) = largest_and_sum(before, after);
-        let log_sum = f64::from(sum).ln();
+        let log_sum = ln(f64::from(sum));
         let lse = f64::from(largest) + log_sum;
         if self.banned == Some(target) {
             return (f32::INFINITY, lse as f32);
@@ -190,7 +191,7 @@ fn turn_row(logits: &mut [f32], target: usize, weight: f32, banned: Option<usize
             return f32::INFINITY;
         }
     }
-    (f64::from(largest) - f64::from(right) + f64::from(sum).ln()) as f32
+    (f64::from(largest) - f64::from(right) + ln(f64::from(sum))) as f32
 }
 
 /// As [`largest_and_sum`], and every value becomes its `exp(x - m)`.

@@ -4,6 +4,8 @@
 //! Every kernel is compiled for several instruction sets and chosen at run time; the fused kernels give the same bits
 //! on all of them and for any number of rayon threads. Shapes: B batch, L canvas, D width, H heads, Dh head
 //! dimension, V vocabulary.
+// Tests may compare with the system's functions.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod activation;
 pub mod adamw;
@@ -21,8 +23,11 @@ pub mod moe;
 pub mod norm;
 pub mod peak;
 pub mod quant;
+#[cfg(test)]
+mod recorded;
 pub mod rope;
 mod route;
+mod scalar;
 mod simd;
 pub mod split_heads;
 pub mod table;
@@ -50,5 +55,6 @@ pub use norm::{add_rms_norm, rms_norm, rms_norm_backward, rms_norm_backward_add}
 pub use quant::{Int8Path, PackedQuant, QuantError, QuantFormat, QuantPacker, gemm_quant, int8_path};
 pub use rope::{rope_in_place, rope_inverse_in_place, rope_tables};
 pub use route::route;
+pub use simd::simd_level;
 pub use split_heads::{Rotation, SplitHeads};
 pub use table::{gather_add_rows, gather_rows, scatter_add_rows};

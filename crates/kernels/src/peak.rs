@@ -1,18 +1,24 @@
 //! What this CPU can reach: products in registers alone, without any memory, and reads without any product.
 //!
-//! Each loop keeps 24 sums in registers, as the matrix product does, and gives them back, so that nothing can be left out; those
-//! of tiles keep six tiles of sums. A rate counts 2 operations per product.
+//! Each loop keeps as many sums in registers as there is room for, 24 of 512 bits, twelve of 256 or six tiles, and gives them back,
+//! so that nothing can be left out. A rate counts 2 operations per product. The instructions have the names of the paths that use
+//! them ([`Bf16Path::name`], [`Int8Path::name`], [`f32_instruction`]).
 
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
 
 use crate::detect::CpuFeatures;
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::Bf16Path;
+#[cfg(target_arch = "x86_64")]
+use crate::quant::Int8Path;
+pub use crate::simd::f32_instruction;
 
 /// A measured peak.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Peak {
-    /// The instruction, such as `vdpbf16ps`.
+    /// The instruction, such as `vdpbf16ps zmm`.
     pub instruction: &'static str,
     /// The type of the inputs: `f32`, `bf16` or `int8`.
     pub dtype: &'static str,
@@ -62,38 +68,51 @@ fn loops() -> Vec<Loop> {
     #[cfg(target_arch = "x86_64")]
     {
         use tile::{TILE_SUMS, tile_products, tiles};
-        use x86::{bf16_zmm, f32_ymm, f32_zmm, int8_zmm};
+        use x86::{bf16_zmm, f32_ymm, f32_zmm, int8_ymm, int8_ymm_by_words, int8_zmm};
 
         use crate::gemm::amx::{Bf16, Instructions, Int8};
         let sums = (ROUNDS * SUMS) as f64;
         if cpu.avx2 && cpu.fma {
             // SAFETY: the CPU has AVX2 and FMA.
-            add("vfmadd231ps ymm", "f32", sums * 8.0 * 2.0, Box::new(|| unsafe { f32_ymm(black_box(0.5)) }));
+            add(F32_YMM, "f32", sums * 8.0 * 2.0, Box::new(|| unsafe { f32_ymm(black_box(0.5)) }));
+            // SAFETY: as above.
+            let run = || unsafe { int8_ymm_by_words(black_box(3)) };
+            add(Int8Path::Avx2.name(), "int8", sums * 32.0 * 2.0, Box::new(run));
+        } else {
+            add(F32_COMPILED, "f32", sums * 8.0 * 2.0, Box::new(|| plain(black_box(0.5))));
+        }
+        if cpu.avx2 && cpu.avxvnni {
+            // SAFETY: the CPU has AVX-VNNI.
+            add(Int8Path::AvxVnni.name(), "int8", sums * 32.0 * 2.0, Box::new(|| unsafe { int8_ymm(black_box(3)) }));
         }
         if cpu.avx512f {
             // SAFETY: the CPU has AVX-512.
-            add("vfmadd231ps zmm", "f32", sums * 16.0 * 2.0, Box::new(|| unsafe { f32_zmm(black_box(0.5)) }));
+            add(F32_ZMM, "f32", sums * 16.0 * 2.0, Box::new(|| unsafe { f32_zmm(black_box(0.5)) }));
         }
         if cpu.avx512f && cpu.avx512_bf16 {
             // SAFETY: the CPU has AVX512-BF16.
-            add("vdpbf16ps zmm", "bf16", sums * 32.0 * 2.0, Box::new(|| unsafe { bf16_zmm(black_box(0.5)) }));
+            add(Bf16Path::Avx512.name(), "bf16", sums * 32.0 * 2.0, Box::new(|| unsafe { bf16_zmm(black_box(0.5)) }));
         }
         if cpu.avx512f && cpu.avx512vnni {
             // SAFETY: the CPU has AVX512-VNNI.
-            add("vpdpbusd zmm", "int8", sums * 64.0 * 2.0, Box::new(|| unsafe { int8_zmm(black_box(3)) }));
+            add(Int8Path::Avx512Vnni.name(), "int8", sums * 64.0 * 2.0, Box::new(|| unsafe { int8_zmm(black_box(3)) }));
         }
         if cpu.runs_amx() {
             let sums = (ROUNDS * TILE_SUMS) as f64;
-            add("tdpbf16ps tmm", "bf16", sums * tile_products::<Bf16>() * 2.0, Box::new(tiles::<Bf16, Instructions>));
+            add(
+                Bf16Path::Amx.name(),
+                "bf16",
+                sums * tile_products::<Bf16>() * 2.0,
+                Box::new(tiles::<Bf16, Instructions>),
+            );
             add("tdpbssd tmm", "int8", sums * tile_products::<Int8>() * 2.0, Box::new(tiles::<Int8, Instructions>));
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
         let _ = cpu;
-        // What the compiler makes of 24 independent sums of eight floats.
         let sums = (ROUNDS * SUMS) as f64;
-        add("compiled f32", "f32", sums * 8.0 * 2.0, Box::new(|| plain(black_box(0.5))));
+        add(F32_COMPILED, "f32", sums * 8.0 * 2.0, Box::new(|| plain(black_box(0.5))));
     }
     found
 }
@@ -130,6 +149,12 @@ fn read_rate_of_one(bytes: usize, seconds: f64) -> f64 {
     length / best(seconds, &mut || read()) * 1e-9
 }
 
+/// Fused multiply-adds on 512 bits.
+pub(crate) const F32_ZMM: &str = "vfmadd231ps zmm";
+/// On 256 bits.
+pub(crate) const F32_YMM: &str = "vfmadd231ps ymm";
+/// Whatever the compiler makes of `f32::mul_add`.
+pub(crate) const F32_COMPILED: &str = "compiled f32";
 /// Rounds of a run.
 const ROUNDS: usize = 20_000;
 /// Sums in registers.
@@ -149,7 +174,7 @@ fn best(seconds: f64, run: &mut dyn FnMut()) -> f64 {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+/// What the compiler makes of 24 independent sums of eight floats.
 fn plain(factor: f32) {
     let mut sums = [[0.0f32; 8]; SUMS];
     for _ in 0..ROUNDS {
@@ -245,6 +270,37 @@ mod x86 {
     }
 
     /// # Safety
+    /// The CPU must have AVX2 and AVX-VNNI.
+    #[target_feature(enable = "avx2,avxvnni")]
+    pub(super) unsafe fn int8_ymm(factor: i8) {
+        let factor = _mm256_set1_epi32(i32::from_ne_bytes([factor as u8; 4]));
+        let mut sums = [_mm256_setzero_si256(); SUMS / 2];
+        for _ in 0..2 * ROUNDS {
+            for sum in &mut sums {
+                *sum = _mm256_dpbusd_avx_epi32(*sum, factor, factor);
+            }
+        }
+        black_box(sums);
+    }
+
+    /// Three instructions a product: `vpmaddubsw`, `vpmaddwd` and an addition, of each sum's own bytes, so that none can be left out.
+    ///
+    /// # Safety
+    /// The CPU must have AVX2.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn int8_ymm_by_words(factor: i8) {
+        let factor = _mm256_set1_epi32(i32::from_ne_bytes([factor as u8; 4]));
+        let mut sums = [factor; SUMS / 2];
+        for _ in 0..2 * ROUNDS {
+            for sum in &mut sums {
+                let words = _mm256_maddubs_epi16(*sum, factor);
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
+            }
+        }
+        black_box(sums);
+    }
+
+    /// # Safety
     /// The CPU must have AVX512-VNNI.
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub(super) unsafe fn int8_zmm(factor: i8) {
@@ -267,7 +323,13 @@ mod tests {
     fn peaks_are_those_of_the_cpu() {
         let found = peaks(2, 0.0);
         let cpu = CpuFeatures::detect();
-        assert_eq!(found.iter().any(|peak| peak.dtype == "int8"), cpu.avx512vnni || cpu.runs_amx());
+        let names: Vec<_> = found.iter().map(|peak| peak.instruction).collect();
+        assert!(names.contains(&f32_instruction()));
+        for kernel in crate::gemm::Kernel::ALL.into_iter().filter(|kernel| kernel.missing(&cpu).is_none()) {
+            let (bf16, int8) = (kernel.bf16(&cpu), crate::quant::Int8Path::of(kernel, &cpu));
+            assert!(bf16 == crate::Bf16Path::Portable || names.contains(&bf16.name()), "{bf16:?} {names:?}");
+            assert!(int8 == crate::Int8Path::Portable || names.contains(&int8.name()), "{int8:?} {names:?}");
+        }
         assert_eq!(
             found.iter().filter(|peak| peak.instruction.ends_with("tmm")).count(),
             if cpu.runs_amx() { 2 } else { 0 }

@@ -7,6 +7,7 @@
 
 use rayon::prelude::*;
 
+use crate::scalar::{cos_sin, power};
 use crate::simd::{LANES, Simd, dispatch};
 
 /// The cosines and sines of the angles `position · base^(-2i/head_dim)`: two tables `[positions, head_dim / 2]`,
@@ -14,9 +15,9 @@ use crate::simd::{LANES, Simd, dispatch};
 pub fn rope_tables(positions: usize, head_dim: usize, base: f64) -> (Vec<f32>, Vec<f32>) {
     assert!(head_dim.is_multiple_of(2), "rope_tables: head_dim {head_dim} is odd");
     let half = head_dim / 2;
-    let frequencies: Vec<f64> = (0..half).map(|i| base.powf(-2.0 * i as f64 / head_dim as f64)).collect();
+    let frequencies: Vec<f64> = (0..half).map(|i| power(base, -2.0 * i as f64 / head_dim as f64)).collect();
     let angles = (0..positions).flat_map(|position| frequencies.iter().map(move |turn| position as f64 * turn));
-    angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip()
+    angles.map(cos_sin).map(|[cos, sin]| (cos as f32, sin as f32)).unzip()
 }
 
 /// Turns every head of `x` `[B, L, heads, head_dim]` by its position; B follows from the length of `x`.

@@ -1,7 +1,8 @@
 //! An exact draw as an exponential race: with e_v ~ Exp(1), the v that minimises e_v / p_v^(1/T) is a draw from softmax(l / T).
 //!
 //! It is the Gumbel-max trick (Gumbel noise is -ln e) in float64 on 64-bit uniforms: float32 noise truncates the tail
-//! and so lowers the temperature in secret (Zheng et al. 2024, arXiv 2409.02908).
+//! and so lowers the temperature in secret (Zheng et al. 2024, arXiv 2409.02908). The functions are libm's, which give the same bits,
+//! and so the same draws, on every CPU.
 
 use crate::rng::stream;
 
@@ -42,13 +43,13 @@ impl Race {
                 if at_most.is_some_and(|weight| v >= self.best * weight) {
                     return;
                 }
-                -(-v).ln_1p()
+                -libm::log1p(-v)
             }
-            Draw::Uniforms(uniforms) => -uniforms[token].ln(),
+            Draw::Uniforms(uniforms) => -libm::log(uniforms[token]),
         };
-        let log_time = exponential.ln() - tempered;
+        let log_time = libm::log(exponential) - tempered;
         if log_time < self.log_best {
-            *self = Self { log_best: log_time, best: log_time.exp(), winner: Some(token) };
+            *self = Self { log_best: log_time, best: libm::exp(log_time), winner: Some(token) };
         }
     }
 }

@@ -9,6 +9,7 @@ use super::scratch::{Shared, with_scratch};
 use super::shape::{AttentionShape, KeyValues, Segments};
 use super::softmax::{Running, softmax_tile};
 use super::visible::{Plan, VisibleKeys};
+use crate::scalar::ln32;
 use crate::simd::LANES;
 use crate::tile_product::{Left, PANEL, Right, multiply};
 
@@ -191,7 +192,7 @@ impl Forward<'_> {
                     self.out.zero(offset, self.shape.head_dim);
                 }
                 if let Some(lse) = self.lse {
-                    lse.write(lse_offset, &[largest + sum.ln()], 1.0);
+                    lse.write(lse_offset, &[largest + ln32(*sum)], 1.0);
                 }
             }
         }

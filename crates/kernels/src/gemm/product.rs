@@ -47,7 +47,7 @@ pub fn gemm_bf16_packed(a: &[f32], a_layout: Layout, b: &PackedBf16, out: &mut [
     }
 }
 
-pub(super) fn product_with(
+pub(crate) fn product_with(
     kernel: Kernel,
     a: &[f32],
     a_layout: Layout,

@@ -54,7 +54,7 @@ pub fn selected_kernel() -> Result<Kernel, KernelError> {
 
 impl Kernel {
     /// All that can be named.
-    const ALL: [Self; 4] = [Self::Amx, Self::Avx512, Self::Avx2, Self::Portable];
+    pub(crate) const ALL: [Self; 4] = [Self::Amx, Self::Avx512, Self::Avx2, Self::Portable];
 
     /// What multiplies bf16 in this kernel on this CPU.
     pub(crate) fn bf16(self, cpu: &CpuFeatures) -> Bf16Path {
@@ -79,7 +79,7 @@ impl Kernel {
     }
 
     /// What this kernel lacks to run here, if anything.
-    fn missing(self, cpu: &CpuFeatures) -> Option<&'static str> {
+    pub(crate) fn missing(self, cpu: &CpuFeatures) -> Option<&'static str> {
         match self {
             Self::Amx if cpu.runs_amx() => None,
             Self::Amx if cpu.amx_tile && cpu.amx_bf16 && cpu.amx_int8 => {
@@ -117,7 +117,7 @@ impl Bf16Path {
     /// The instruction, as `lldm doctor` names it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Amx => "tdpbf16ps",
+            Self::Amx => "tdpbf16ps tmm",
             Self::Avx512 => "vdpbf16ps zmm",
             Self::Portable => "f32 fma",
             #[cfg(test)]

@@ -16,9 +16,6 @@ fn kernels() -> Vec<Kernel> {
     if cpu.avx512_bf16 && cpu.avx512bw {
         kernels.push(Kernel::Avx512);
     }
-    if cpu.avx2 && cpu.fma {
-        kernels.push(Kernel::Avx2);
-    }
     if cpu.runs_amx() {
         kernels.push(Kernel::Amx);
     }
@@ -63,8 +60,13 @@ fn check([m, n, k]: [usize; 3], seed: u64) {
             let (a, b) = (values(seed, &la), values(seed + 1, &lb));
             let expected = naive(&a.f32, la, &b.f32, lb);
             for kernel in kernels() {
-                let mut out = vec![f32::NAN; m * n];
-                product_with(kernel, &a.f32, la, &b.f32, lb, &mut out, false);
+                // The portable product is one of lanes: at every level it is the same.
+                let run = || {
+                    let mut out = vec![f32::NAN; m * n];
+                    product_with(kernel, &a.f32, la, &b.f32, lb, &mut out, false);
+                    out
+                };
+                let out = if kernel == Kernel::Portable { at_each_level(run) } else { run() };
                 assert_close(&out, &expected, 1e-6 * (k as f64).sqrt().max(1.0));
                 let packed = pack_with(path(kernel), &b.f32, lb);
                 let mut again = vec![f32::NAN; m * n];
@@ -91,6 +93,31 @@ fn odd_shapes_match_f64() {
         [300, 300, 40],
     ] {
         check(shape, 1);
+    }
+}
+
+/// So much k, and so many rows, that a block of the grid holds not all of them.
+#[test]
+fn long_sums_and_many_rows_match_f64() {
+    for [m, n, k] in [[200, 70, 3000], [512, 40, 1200]] {
+        let (la, lb) = (Layout::row_major(m, k), Layout::row_major(n, k).transposed());
+        let (a, b) = (values(1, &la), values(2, &lb));
+        let expected = naive(&a.f32, la, &b.f32, lb);
+        for kernel in kernels() {
+            let run = || {
+                let mut out = vec![f32::NAN; m * n];
+                product_with(kernel, &a.f32, la, &b.f32, lb, &mut out, false);
+                out
+            };
+            let out = run();
+            assert_close(&out, &expected, 1e-6 * (k as f64).sqrt());
+            assert!(on_threads(1, run) == out && on_threads(3, run) == out);
+            for first in [0, m / 2 + 1, m - 7] {
+                let mut some = vec![f32::NAN; 7 * n];
+                product_with(kernel, &a.f32[first * k..], Layout::row_major(7, k), &b.f32, lb, &mut some, false);
+                assert!(some == out[first * n..(first + 7) * n]);
+            }
+        }
     }
 }
 

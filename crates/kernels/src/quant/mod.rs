@@ -24,4 +24,6 @@ pub use block::Int8Path;
 pub use format::{QuantError, QuantFormat};
 pub use packed::{PackedQuant, QuantPacker};
 pub use product::{gemm_grouped, gemm_quant, int8_path};
+#[cfg(test)]
+pub(crate) use product::{grouped_with, product_with};
 pub use random::random_blocks;

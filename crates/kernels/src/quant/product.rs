@@ -23,7 +23,7 @@ pub fn gemm_quant(x: &[f32], weights: &PackedQuant, out: &mut [f32]) {
     product_with(int8_path(), x, weights, out);
 }
 
-pub(super) fn product_with(path: Int8Path, x: &[f32], weights: &PackedQuant, out: &mut [f32]) {
+pub(crate) fn product_with(path: Int8Path, x: &[f32], weights: &PackedQuant, out: &mut [f32]) {
     let k = weights.inputs();
     let rows = x.len().checked_div(k).unwrap_or(out.len().checked_div(weights.outputs()).unwrap_or(0));
     assert_eq!(x.len(), rows * k, "gemm_quant: {} values are not rows of {k}", x.len());
@@ -52,7 +52,7 @@ pub fn gemm_grouped(x: &[f32], weights: &[PackedQuant], rows: &[u32], starts: &[
     grouped_with(int8_path(), x, weights, rows, starts, out);
 }
 
-pub(super) fn grouped_with(
+pub(crate) fn grouped_with(
     path: Int8Path,
     x: &[f32],
     weights: &[PackedQuant],

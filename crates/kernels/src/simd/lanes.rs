@@ -1,4 +1,5 @@
-//! The trait behind every kernel: sixteen f32 lanes.
+//! Sixteen f32 lanes: the trait behind the fused kernels and the portable product. The products of AVX-512, of AMX and of quantised
+//! weights are written in instructions of their own.
 
 /// The number of f32 lanes of every [`Simd::V`].
 pub(crate) const LANES: usize = 16;

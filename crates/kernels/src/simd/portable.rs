@@ -1,6 +1,7 @@
 //! Sixteen lanes in plain Rust: every CPU, and NEON through the compiler's own vectoriser.
 //!
-//! On an x86-64 CPU without FMA `f32::mul_add` is a library call: right to the last bit, and slow.
+//! On an x86-64 CPU without FMA `f32::mul_add` is a library call: right to the last bit, and slow. So `dispatch` compiles these
+//! lanes for CPUs with it as well; the bits are the same.
 
 use super::lanes::{LANES, Simd};
 

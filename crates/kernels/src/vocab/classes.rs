@@ -12,6 +12,7 @@ use super::summary::{check_rows, for_each_row, row};
 use super::transform::{Buffer, CHUNK, Ranked, Row, Transform};
 use super::walk::{Plan, walk};
 use crate::exp::{LOWEST, exp_clamped};
+use crate::scalar::{exp, ln};
 use crate::simd::{LANES, dispatch};
 
 /// A partition of the V tokens.
@@ -103,22 +104,22 @@ fn summarise(row: &Row<'_>, classes: Classes<'_>, key: u64) -> Vec<ClassSummary>
         fill(row, &mut table);
     }
 
-    let scale = (unchanged - max).exp();
+    let scale = exp(unchanged - max);
     let best = |leaders: &Leaders| Ranked { token: leaders.token, logit: f64::from(leaders.best) };
     let sum = |[a, b, c, d]: &[f64; 4]| ((a + b) + (c + d)) * scale;
     let mut sums: Vec<_> = table.sums.iter().map(sum).zip(table.leaders.iter().map(best)).collect();
     for token in &row.changed {
         let class = usize::from(classes.of[token.token as usize]);
         let (sum, best) = &mut sums[class];
-        *sum += (token.logit - max).exp();
+        *sum += exp(token.logit - max);
         if token.before(best) {
             *best = *token;
         }
         table.races[class].enter(*token);
     }
-    let log_total = sums.iter().map(|(sum, _)| sum).sum::<f64>().ln();
+    let log_total = ln(sums.iter().map(|(sum, _)| sum).sum());
     let summary = |((sum, best), race): ((f64, Ranked), Race)| ClassSummary {
-        log_sum: sum.ln() - log_total,
+        log_sum: ln(sum) - log_total,
         best: best.token,
         log_best: best.logit - max - log_total,
         drawn: race.winner.unwrap_or(best).token,
@@ -183,7 +184,7 @@ impl Table<'_> {
             (leaders.best, leaders.token) = (logit, token as u32);
         }
         if logit - self.max < FAR {
-            self.sums[class][token % 4] += (f64::from(logit) - f64::from(self.max)).exp();
+            self.sums[class][token % 4] += exp(f64::from(logit) - f64::from(self.max));
         }
         let ranked = Ranked { token: token as u32, logit: f64::from(logit) };
         if ratio < leaders.limit && !race.is_hopeless(ranked.logit) && race.enter(ranked) {

@@ -6,6 +6,7 @@ use super::summary::{check_rows, for_each_row, row};
 use super::sums::Sums;
 use super::transform::{BLOCK, Buffer, Row, Transform};
 use super::walk::{chunk_maxima, largest};
+use crate::scalar::ln;
 use crate::simd::dispatch;
 
 /// ln p(token) of each (row, token) of the logits `[N, V]`, at temperature 1 and without top-k and top-p; NaN where no
@@ -25,7 +26,7 @@ pub fn log_probabilities(
         let mut sums = Sums::new(1.0);
         add_row(&row, &mut sums);
         row.changed.iter().for_each(|token| sums.add_logit(token.logit));
-        let log_sum = if sums.max.is_finite() { sums.sum.ln() } else { f64::NAN };
+        let log_sum = if sums.max.is_finite() { ln(sums.sum) } else { f64::NAN };
         targets.iter().map(|(_, token)| row.logit(*token) - sums.max - log_sum).collect::<Vec<_>>()
     });
     answers.concat()

@@ -8,6 +8,7 @@
 
 use super::stream::{counter, stream};
 use super::transform::Ranked;
+use crate::scalar::{exp, ln, ln_1p};
 
 /// The race among the tokens of a row.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,7 @@ impl Race {
 
     /// A token enters; whether it leads.
     pub(super) fn enter(&mut self, token: Ranked) -> bool {
-        let log_time = (-(-self.uniform(token.token)).ln_1p()).ln() - self.tempered(token.logit);
+        let log_time = ln(-ln_1p(-self.uniform(token.token))) - self.tempered(token.logit);
         let leads = log_time < self.log_best;
         if leads {
             self.log_best = log_time;
@@ -71,7 +72,7 @@ impl Race {
 
     /// A token of this logit and all below it lose unless v is below this.
     pub(super) fn limit(&self, logit: f64) -> f64 {
-        (self.log_best + self.tempered(logit)).exp() * MARGIN
+        exp(self.log_best + self.tempered(logit)) * MARGIN
     }
 
     /// What a lane's weight, which is 1 at this logit, is multiplied by: the token loses unless its uniform is below that.

@@ -10,6 +10,7 @@ use super::race::Race;
 use super::top::top;
 use super::transform::{Ranked, Row, Transform};
 use super::walk::{Found, Plan, walk};
+use crate::scalar::{exp, ln};
 
 /// What is asked of one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -110,12 +111,12 @@ fn summarise(row: &Row<'_>, request: &Request) -> Summary {
         }
     }
     let drawn = race.and_then(|race| race.winner).unwrap_or(found.best);
-    let log_sum = sums.sum.ln();
+    let log_sum = ln(sums.sum);
     let counts = |token: &Ranked| cut.is_none_or(|cut: Cut| cut.keeps(token));
-    let probability = |token: &Ranked| if counts(token) { (sums.exponent(token.logit) - log_sum).exp() } else { 0.0 };
+    let probability = |token: &Ranked| if counts(token) { exp(sums.exponent(token.logit) - log_sum) } else { 0.0 };
     let held = request.held.filter(|held| (*held as usize) < row.vocabulary());
     let held = held.map(|token| Ranked { token, logit: row.logit(token) });
-    let runner_up = if counts(&found.second) { sums.exponent(found.second.logit).exp() } else { 0.0 };
+    let runner_up = if counts(&found.second) { exp(sums.exponent(found.second.logit)) } else { 0.0 };
     let mut ranked = top(row, request.top, &found.maxima);
     ranked.sort_unstable_by(Ranked::order);
     Summary {

@@ -3,6 +3,8 @@
 //! Each chunk counts from its own maximum; where a larger one comes, what was summed is scaled down (the online softmax,
 //! Milakov and Gimelshein 2018, arXiv 1805.02867, algorithm 3).
 
+use crate::scalar::{exp, ln};
+
 /// With s = (logit - max) / heat: the sums of exp(s) and of exp(s) · s.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sums {
@@ -26,7 +28,7 @@ impl Sums {
         }
         let shift = -(max - self.max).abs() * self.inverse_heat;
         self.max = self.max.max(max);
-        let scale = shift.exp();
+        let scale = exp(shift);
         // A shift without end would give 0 · inf.
         if scale > 0.0 {
             self.sum += scale * sum;
@@ -45,10 +47,10 @@ impl Sums {
     }
 
     pub(super) fn log_sum_exp(&self) -> f64 {
-        self.max * self.inverse_heat + self.sum.ln()
+        self.max * self.inverse_heat + ln(self.sum)
     }
 
     pub(super) fn entropy(&self) -> f64 {
-        (self.sum.ln() - self.weighted / self.sum).max(0.0)
+        (ln(self.sum) - self.weighted / self.sum).max(0.0)
     }
 }
