@@ -19,6 +19,8 @@ pub mod exp;
 pub mod gated;
 pub mod gelu;
 pub mod gemm;
+#[cfg(test)]
+mod interpreted;
 pub mod moe;
 pub mod norm;
 pub mod peak;
@@ -26,6 +28,8 @@ pub mod quant;
 #[cfg(test)]
 mod recorded;
 pub mod rope;
+#[cfg(test)]
+mod row_property;
 mod scalar;
 mod simd;
 pub mod split_heads;

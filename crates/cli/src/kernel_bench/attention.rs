@@ -3,6 +3,7 @@
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use candle_nn::ops::softmax_last_dim;
+use lldm_kernels::peak::f32_instruction;
 use lldm_kernels::{AttentionShape, KeyValues, all_keys, attention};
 
 use super::report::Row;
@@ -51,7 +52,9 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
         ])?;
         let work = 4.0 * (batch * heads * queries * keys * head_dim) as f64;
         let sizes = [batch, heads, kv_heads, head_dim, queries, keys];
-        rows.push(Row::new(setting, "attention", "f32 fma", "f32", setting.peak("f32"), &sizes, work, &seconds));
+        let path = f32_instruction();
+        let peak = setting.peak_of(path, "f32");
+        rows.push(Row::new(setting, "attention", path, "f32", peak, &sizes, work, &seconds));
     }
     Ok(rows)
 }
