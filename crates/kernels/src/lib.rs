@@ -19,6 +19,8 @@ pub mod exp;
 pub mod gated;
 pub mod gelu;
 pub mod gemm;
+#[cfg(test)]
+mod interpreted;
 pub mod moe;
 pub mod norm;
 pub mod peak;
@@ -27,6 +29,8 @@ pub mod quant;
 mod recorded;
 pub mod rope;
 mod route;
+#[cfg(test)]
+mod row_property;
 mod scalar;
 mod simd;
 pub mod split_heads;

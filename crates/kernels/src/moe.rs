@@ -1,4 +1,5 @@
-//! A mixture of experts: each token goes through K of E gated feed-forward layers, whose outputs are added by weight.
+//! A mixture of experts: each token goes through K of E gated feed-forward layers, whose outputs are added by weight (Shazeer et al.
+//! 2017, arXiv 1701.06538, eq. 1). The choice and the weights are the caller's.
 //!
 //! Rows are grouped by expert, so that the weights of an expert that any token chose are read once, in one product over all of its
 //! rows; experts that nobody chose cost nothing. Tasks are (expert, panel of columns). Activations are rounded once for each

@@ -150,8 +150,10 @@ fn read_rate_of_one(bytes: usize, seconds: f64) -> f64 {
 }
 
 /// Fused multiply-adds on 512 bits.
+#[cfg(target_arch = "x86_64")]
 pub(crate) const F32_ZMM: &str = "vfmadd231ps zmm";
 /// On 256 bits.
+#[cfg(target_arch = "x86_64")]
 pub(crate) const F32_YMM: &str = "vfmadd231ps ymm";
 /// Whatever the compiler makes of `f32::mul_add`.
 pub(crate) const F32_COMPILED: &str = "compiled f32";

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use lldm_kernels::{CpuFeatures, bf16_path, int8_path, selected_kernel};
+use lldm_kernels::{CpuFeatures, bf16_path, int8_path, selected_kernel, simd_level};
 use lldm_models::Device;
 use lldm_models::device::HAS_CUDA;
 use lldm_train::data::Places;
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
     let cpu = CpuFeatures::detect();
     let features: Vec<_> = cpu.list().iter().filter(|(_, present)| *present).map(|(name, _)| *name).collect();
     let selected = selected_kernel();
-    let paths = selected.is_ok().then(|| [bf16_path().name(), int8_path().name()]);
+    let paths = selected.is_ok().then(|| [bf16_path().name(), int8_path().name(), simd_level()]);
     let kernel = selected.map_or_else(|error| error.to_string(), |kernel| kernel.to_string());
     let (total, available) = memory();
     let threads = threads(&cpu);
@@ -47,8 +47,9 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
                 "features": features,
             },
             "kernel": kernel,
-            "bf16_path": paths.map(|[bf16, _]| bf16),
-            "int8_path": paths.map(|[_, int8]| int8),
+            "bf16_path": paths.map(|[bf16, ..]| bf16),
+            "int8_path": paths.map(|[_, int8, _]| int8),
+            "simd_level": paths.map(|[.., level]| level),
             "threads": threads,
             "memory": { "total_bytes": total, "available_bytes": available },
             "devices": devices.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -72,7 +73,12 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<()> {
         ("version", format!("lldm {}", env!("CARGO_PKG_VERSION"))),
         ("CPU", format!("{}, {cores}", cpu.brand.as_deref().unwrap_or("unknown"))),
         ("features", features.join(" ")),
-        ("kernels", paths.map_or(kernel.clone(), |[bf16, int8]| format!("{kernel}: bf16 by {bf16}, int8 by {int8}"))),
+        (
+            "kernels",
+            paths.map_or(kernel.clone(), |[bf16, int8, level]| {
+                format!("{kernel}: bf16 by {bf16}, int8 by {int8}, all else by {level}")
+            }),
+        ),
         ("threads", format!("{threads} (RAYON_NUM_THREADS sets another number)")),
         ("memory", memory),
         ("devices", device_line(&devices)),

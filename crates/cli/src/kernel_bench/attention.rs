@@ -3,6 +3,7 @@
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use candle_nn::ops::softmax_last_dim;
+use lldm_kernels::peak::f32_instruction;
 use lldm_kernels::{AttentionShape, KeyValues, all_keys, attention};
 
 use super::report::Row;
@@ -37,7 +38,8 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
             Ok(all.reshape((batch * heads, length, head_dim))?)
         };
         let (tq, tk, tv) = (lay(&q, queries, heads)?, lay(&k, keys, kv_heads)?.t()?, lay(&v, keys, kv_heads)?);
-        let peak = setting.peak("f32");
+        let path = f32_instruction();
+        let peak = setting.peak_of(path, "f32");
         let (seconds, peak) = setting.beside(
             peak,
             &mut [
@@ -55,7 +57,7 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
         )?;
         let work = 4.0 * (batch * heads * queries * keys * head_dim) as f64;
         let sizes = [batch, heads, kv_heads, head_dim, queries, keys];
-        rows.push(Row::new(setting, "attention", "f32 fma", "f32", peak, &sizes, work, &seconds));
+        rows.push(Row::new(setting, "attention", path, "f32", peak, &sizes, work, &seconds));
     }
     Ok(rows)
 }

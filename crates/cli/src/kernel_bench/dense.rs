@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
+use lldm_kernels::peak::f32_instruction;
 use lldm_kernels::{Bf16Path, Layout, bf16_path, gemm_bf16_packed, pack_bf16};
 
 use super::report::Row;
@@ -22,8 +23,11 @@ const SHAPES: [[usize; 3]; 7] = [
 /// A row for each shape.
 pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
     let path = bf16_path();
-    // The portable path multiplies in f32.
-    let dtype = if path == Bf16Path::Portable { "f32" } else { "bf16" };
+    // The portable path multiplies in f32, by the instruction of the lanes.
+    let peak = match path {
+        Bf16Path::Portable => setting.peak_of(f32_instruction(), "f32"),
+        _ => setting.peak_of(path.name(), "bf16"),
+    };
     let mut rows = Vec::new();
     for shape in SHAPES.into_iter().filter(|_| setting.wants("gemm_bf16")) {
         let [m, k, n] = shape;
@@ -34,7 +38,7 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
         let a = Tensor::from_slice(&x, (m, k), &Device::Cpu)?.to_dtype(DType::BF16)?;
         let b = Tensor::from_slice(&weight, (n, k), &Device::Cpu)?.to_dtype(DType::BF16)?.t()?;
         let (seconds, peak) = setting.beside(
-            setting.peak_of(path.name(), dtype),
+            peak,
             &mut [
                 &mut || {
                     gemm_bf16_packed(&x, Layout::row_major(m, k), &packed, &mut out);

@@ -1,6 +1,7 @@
 //! A training step of a small transformer, beside the same network in candle's operations and autograd in f32.
 
 use anyhow::{Result, bail};
+use lldm_kernels::peak::f32_instruction;
 use lldm_kernels::{Bf16Path, bf16_path};
 use lldm_train::step_bench::{StepBenchConfig, step_bench};
 
@@ -34,7 +35,10 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
     let work = 6.0 * tokens * (found.parameters as f64 + (2 * layers * length * width) as f64);
     let seconds = [tokens / found.own.tokens_per_second, tokens / found.candle.tokens_per_second];
     let path = bf16_path();
-    let peak = setting.peak_of(path.name(), if path == Bf16Path::Portable { "f32" } else { "bf16" });
+    let peak = match path {
+        Bf16Path::Portable => setting.peak_of(f32_instruction(), "f32"),
+        _ => setting.peak_of(path.name(), "bf16"),
+    };
     let shape = [batch, length, layers, width, vocabulary];
     Ok(vec![Row::new(setting, "training_step", path.name(), "bf16", peak, &shape, work, &seconds)])
 }

@@ -5,6 +5,7 @@ use anyhow::Result;
 use candle_core::{D, Device, Tensor};
 use candle_nn::ops::softmax_last_dim;
 use lldm_kernels::peak::{Peak, read_rate};
+use lldm_kernels::simd_level;
 use lldm_kernels::vocab::{Request, Transform, reduce};
 
 use super::report::Row;
@@ -40,5 +41,5 @@ pub(super) fn rows(setting: &Setting) -> Result<Vec<Row>> {
     let bytes = 4.0 * (rows * tokens) as f64;
     let gigabytes = read_rate(512 << 20, setting.threads, setting.seconds.min(0.5));
     let peak = Peak { instruction: "read", dtype: "f32", gops: gigabytes / 4.0 };
-    Ok(vec![Row::new(setting, "vocabulary", "fused", "f32", peak, &SHAPE, bytes / 4.0, &seconds)])
+    Ok(vec![Row::new(setting, "vocabulary", simd_level(), "f32", peak, &SHAPE, bytes / 4.0, &seconds)])
 }

@@ -25,8 +25,8 @@ pub use int8::{PackedInt8, gemm_int8, pack_int8};
 pub use layout::Layout;
 pub use packed::{Bf16Packer, PackedBf16, PackedError, pack_bf16};
 pub(crate) use product::kernel;
-#[cfg(test)]
-pub(crate) use product::product_with;
 pub use product::{bf16_path, gemm_bf16, gemm_bf16_add, gemm_bf16_packed};
 pub(crate) use row_tiles::RowTiles;
 pub use select::{Bf16Path, Kernel, KernelError, selected_kernel};
+#[cfg(test)]
+pub(crate) use {packed::pack_with, product::product_with};

@@ -64,7 +64,7 @@ pub fn pack_bf16(b: &[f32], b_layout: Layout) -> PackedBf16 {
     pack_with(bf16_path(), b, b_layout)
 }
 
-pub(super) fn pack_with(path: Bf16Path, b: &[f32], b_layout: Layout) -> PackedBf16 {
+pub(crate) fn pack_with(path: Bf16Path, b: &[f32], b_layout: Layout) -> PackedBf16 {
     let mut packer = Bf16Packer::with(path, [b_layout.rows, b_layout.cols]);
     packer.add(b, b_layout);
     packer.finish()

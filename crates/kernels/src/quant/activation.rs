@@ -1,7 +1,8 @@
 //! Activations as int8: each row is quantised by itself, in chunks of 256 with a scale of their own.
 //!
 //! With the largest magnitude m of a chunk, q = round(127 x / m), ties to even, and x is about q m / 127: symmetric, so that the
-//! sum over k of (u - z) q needs only the sum of q beside the dot product of u and q.
+//! sum over k of (u - z) q needs only the sum of q beside the dot product of u and q. It is the absmax rule of dynamic quantisation (Dettmers et al. 2022,
+//! arXiv 2208.07339, section 2), by chunks of a row as ggml's Q8_K has them.
 
 use rayon::prelude::*;
 

@@ -4,6 +4,8 @@
 //! The first walk finds the maximum; the second has the weights and the random bits from the lanes and adds them to their
 //! classes one by one, in f64. Weights are f32, with the rounding of their exponents taken back: the relative error of a
 //! class's sum is below 4e-7 at any distance from the maximum. Tokens more than 80 nats below the maximum are weighed in f64.
+//! The sums by class are a log-sum-exp each (a segmented softmax); the draws are races as in `race.rs`, one a class, so that a class's
+//! draw is exact whatever the others hold.
 
 use super::lanes::VocabSimd;
 use super::race::Race;

@@ -1,7 +1,8 @@
 //! The k most probable tokens of a row, without a sort of the vocabulary.
 //!
 //! The first walk left the maximum of every lane of every group. At least k values reach the k-th largest of them, so a
-//! second walk, over the groups alone whose maximum reaches it, finds few tokens more than k.
+//! second walk, over the groups alone whose maximum reaches it, finds few tokens more than k. That k-th largest, and the k tokens
+//! among those found, come of quickselect (Hoare 1961, algorithm 65, as the standard library has it). The method is ours.
 
 use super::lanes::VocabSimd;
 use super::transform::{Buffer, Ranked, Row};
