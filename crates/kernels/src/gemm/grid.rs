@@ -63,7 +63,12 @@ unsafe impl Sync for Output {}
 impl Output {
     /// The slice `[rows, columns]` must outlive all uses of the pointers that `at` gives.
     pub(crate) fn new(out: &mut [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(out.len(), rows * columns, "gemm: out has {} values, not [{rows}, {columns}]", out.len());
+        assert_eq!(
+            Some(out.len()),
+            rows.checked_mul(columns),
+            "gemm: out has {} values, not [{rows}, {columns}]",
+            out.len()
+        );
         Self { start: out.as_mut_ptr(), rows, columns }
     }
 

@@ -27,8 +27,11 @@ impl Layout {
     /// Fails unless the matrix lies inside a slice of `len` values.
     pub(super) fn check(&self, len: usize, name: &str) {
         if self.rows > 0 && self.cols > 0 {
-            let last = (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride;
-            assert!(last < len, "gemm: {name} has {len} values, too few for {self:?}");
+            // Sizes beyond the address space must not wrap around to small ones.
+            let along = |count: usize, stride: usize| (count - 1).checked_mul(stride);
+            let last = along(self.rows, self.row_stride).zip(along(self.cols, self.col_stride));
+            let last = last.and_then(|(down, across)| down.checked_add(across));
+            assert!(last.is_some_and(|last| last < len), "gemm: {name} has {len} values, too few for {self:?}");
         }
     }
 }

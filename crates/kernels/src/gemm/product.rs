@@ -99,5 +99,5 @@ pub(crate) fn kernel() -> Kernel {
 fn check(a: &[f32], a_layout: Layout, rows: usize, cols: usize, out: &[f32]) {
     a_layout.check(a.len(), "a");
     assert_eq!(a_layout.cols, rows, "gemm: a has {} columns, b has {rows} rows", a_layout.cols);
-    assert_eq!(out.len(), a_layout.rows * cols, "gemm: out is not [{}, {cols}]", a_layout.rows);
+    assert_eq!(Some(out.len()), a_layout.rows.checked_mul(cols), "gemm: out is not [{}, {cols}]", a_layout.rows);
 }

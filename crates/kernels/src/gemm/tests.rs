@@ -267,3 +267,13 @@ proptest! {
         }
     }
 }
+
+/// Sizes whose product is beyond the address space are refused, not taken for what is left of it.
+#[test]
+fn sizes_that_wrap_around_are_refused() {
+    const HUGE: usize = 1 << (usize::BITS / 2);
+    let refused = |run: fn()| std::panic::catch_unwind(run).is_err();
+    assert!(refused(|| super::gemm_bf16(&[], Layout::row_major(HUGE, 0), &[], Layout::row_major(0, HUGE), &mut [])));
+    assert!(refused(|| Layout { rows: 3, cols: 2, row_stride: usize::MAX / 2 + 1, col_stride: 1 }.check(2, "a")));
+    assert!(refused(|| Layout { rows: 2, cols: 2, row_stride: usize::MAX, col_stride: 1 }.check(2, "a")));
+}

@@ -164,7 +164,12 @@ unsafe impl<S: Send> Sync for Output<S> {}
 impl<S> Output<S> {
     /// The slice must outlive all uses of the pointers that `at` gives.
     fn new(out: &mut [S], rows: usize, columns: usize) -> Self {
-        assert_eq!(out.len(), rows * columns, "gemm: out has {} values, not [{rows}, {columns}]", out.len());
+        assert_eq!(
+            Some(out.len()),
+            rows.checked_mul(columns),
+            "gemm: out has {} values, not [{rows}, {columns}]",
+            out.len()
+        );
         Self { start: out.as_mut_ptr(), rows, columns }
     }
 

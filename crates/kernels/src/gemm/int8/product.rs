@@ -34,7 +34,7 @@ pub fn gemm_int8(a: &[i8], a_layout: Layout, b: &PackedInt8, out: &mut [i32]) {
     a_layout.check(a.len(), "a");
     let (k, n) = (b.rows(), b.cols());
     assert_eq!(a_layout.cols, k, "gemm_int8: a has {} columns, b has {k} rows", a_layout.cols);
-    assert_eq!(out.len(), a_layout.rows * n, "gemm_int8: out is not [{}, {n}]", a_layout.rows);
+    assert_eq!(Some(out.len()), a_layout.rows.checked_mul(n), "gemm_int8: out is not [{}, {n}]", a_layout.rows);
     if k == 0 || out.is_empty() {
         return out.fill(0);
     }
