@@ -51,7 +51,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "CONFIG.json", conflicts_with_all = ["model", "named", "against"])]
     pub(super) random_weights: Option<PathBuf>,
     /// The format of random weights [default: bf16]
-    #[arg(long, value_name = "FORMAT", value_parser = format(), requires = "random_weights")]
+    #[arg(long, value_name = "FORMAT", value_parser = format())]
     pub(super) quant: Option<QuantFormat>,
     /// Cells of the canvas of a measured pass [default: 256, or as many as the model sees]
     #[arg(long, value_name = "CELLS", value_parser = count, conflicts_with = "against")]
@@ -126,6 +126,10 @@ struct Judge {
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     if let Some(What::Kernels(args)) = &args.what {
         return bench_kernels::run(args);
+    }
+    // `requires` would say nothing: beside the model, which excludes random weights, clap lets it go.
+    if args.quant.is_some() && args.random_weights.is_none() {
+        bail!("--quant is the format of --random-weights; `lldm convert` quantises a model that has weights");
     }
     let Some(against) = &args.against else {
         return bench_model::run(args);

@@ -63,6 +63,10 @@ fn benches() {
     for args in [
         &["bench", "no/model"][..],
         &["bench", "toy", "--quant", "q4_k"],
+        &["bench", "toy", "--against", "toy", "--quant", "q4_k"],
+        &["bench", "toy", "--svg", "a.svg"],
+        &["bench", "toy", "--judge", "grammar", "--texts", "3"],
+        &["bench", "toy", "--seed", "3"],
         &["bench", "kernel", "--against", "toy"],
         &["bench", "toy", "--against", "no/model"],
         &["bench", "toy", "--against", "embedded"],
