@@ -8,6 +8,8 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
 
+use rayon::prelude::*;
+
 use crate::detect::CpuFeatures;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::Bf16Path;
@@ -55,7 +57,8 @@ pub fn run_loop(instruction: &str, threads: usize, runs: usize) -> f64 {
         (0..runs).for_each(|_| run());
         per_run * runs as f64
     };
-    if threads <= 1 { all() } else { at_once(threads, all) }
+    // On the pool, whose threads are awake as they are for a kernel; threads of their own would begin late.
+    if threads <= 1 { all() } else { (0..threads).into_par_iter().with_max_len(1).map(|_| all()).sum() }
 }
 
 /// The loops of the instructions that this CPU has.
