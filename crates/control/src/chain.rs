@@ -77,7 +77,9 @@ impl<'a> Chain<'a> {
         if needed > room {
             return Err(Error::TooLong { needed, room });
         }
-        Err(Error::Empty { message: "the tokens that stand on the canvas already, or those that are banned, leave none".to_string() })
+        Err(Error::Empty {
+            message: "the tokens that stand on the canvas already, or those that are banned, leave none".to_string(),
+        })
     }
 
     /// ln of the probability that the cells, drawn independently, make an accepted text.

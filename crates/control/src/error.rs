@@ -16,6 +16,14 @@ pub enum Error {
         /// What is wrong with it, in one line.
         message: String,
     },
+    /// A template that cannot be read.
+    #[error("the template `{template}` cannot be used: {message}")]
+    Template {
+        /// The template.
+        template: String,
+        /// What is wrong with it, in one line.
+        message: String,
+    },
     /// More states than allowed.
     #[error("the constraint needs more than {limit} states: make it simpler, or allow more")]
     States {
@@ -47,7 +55,9 @@ pub enum Error {
         message: String,
     },
     /// No text of the language fits.
-    #[error("the shortest text that satisfies the constraint has {needed} tokens, but there is room for {room}: allow more tokens")]
+    #[error(
+        "the shortest text that satisfies the constraint has {needed} tokens, but there is room for {room}: allow more tokens"
+    )]
     TooLong {
         /// Tokens of the shortest text.
         needed: usize,

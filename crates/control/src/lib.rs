@@ -7,6 +7,7 @@
 pub mod automaton;
 pub mod budget;
 pub mod chain;
+pub mod constraint;
 pub mod error;
 
 pub use automaton::{ByteDfa, Machine, TokenAutomaton, Vocabulary};

@@ -127,21 +127,24 @@ proptest! {
 #[test]
 fn hostile_expressions_end_in_an_error() {
     let budget = Budget { states: 20_000, bytes: 64 << 20, time: Duration::from_secs(10) };
-    for pattern in
-        ["(a|b)*a(a|b){20}", "(.*a){30}", ".{10000}", "(((a{100}){100}){100}){100}", "[\\p{L}]{3000}", "(a?){500}(a{500})"]
-    {
+    for pattern in [
+        "(a|b)*a(a|b){20}",
+        "(.*a){30}",
+        ".{10000}",
+        "(((a{100}){100}){100}){100}",
+        "[\\p{L}]{3000}",
+        "(a?){500}(a{500})",
+    ] {
         let start = Instant::now();
         let error = regex(pattern, &budget.meter());
-        let told = matches!(error, Err(Error::States { .. } | Error::Bytes { .. } | Error::Time { .. } | Error::Regex { .. }));
+        let told =
+            matches!(error, Err(Error::States { .. } | Error::Bytes { .. } | Error::Time { .. } | Error::Regex { .. }));
         assert!(told || error.is_ok_and(|dfa| dfa.states() <= budget.states), "{pattern}");
         // A guard against hanging, not a speed.
         assert!(start.elapsed() < Duration::from_secs(120), "{pattern}: {:?}", start.elapsed());
     }
     let message = |pattern: &str| regex(pattern, &meter()).unwrap_err().to_string();
-    assert_eq!(
-        message("a(b"),
-        "`a(b` is no regular expression that can be used: unclosed group"
-    );
+    assert_eq!(message("a(b"), "`a(b` is no regular expression that can be used: unclosed group");
     assert!(message("(?=a)").contains("look-around"), "{}", message("(?=a)"));
     assert!(message("a\\b").lines().count() == 1);
     assert_eq!(message("[a&&b]"), "no text satisfies the constraint: its parts exclude each other");

@@ -68,7 +68,10 @@ impl Case {
             if level.iter().any(|state| self.accepting[*state as usize]) {
                 return Some(steps);
             }
-            level = level.iter().flat_map(|state| (0..letters as u32).filter_map(move |token| step(*state, token))).collect();
+            level = level
+                .iter()
+                .flat_map(|state| (0..letters as u32).filter_map(move |token| step(*state, token)))
+                .collect();
             level.sort_unstable();
             level.dedup();
         }
@@ -217,7 +220,8 @@ fn draws_have_the_law_of_the_accepted_texts() {
         let stats = case.rows(&automaton);
         let rows: Vec<_> = stats.iter().map(|(sums, _, _)| Row::Free(sums)).collect();
         let Ok(chain) = Chain::new(&automaton, 0, &rows, case.room) else { continue };
-        let class_text = |text: &[u32]| text.iter().map(|token| automaton.class_of()[*token as usize]).collect::<Vec<_>>();
+        let class_text =
+            |text: &[u32]| text.iter().map(|token| automaton.class_of()[*token as usize]).collect::<Vec<_>>();
         let mut expected: HashMap<Vec<u16>, f64> = HashMap::new();
         texts.iter().for_each(|(text, weight)| *expected.entry(class_text(text)).or_default() += weight);
         let total: f64 = expected.values().sum();
@@ -281,7 +285,8 @@ fn what_does_not_fit_is_told() {
     let next = vec![1, dead, 2, dead, 3, dead, dead, dead];
     let automaton = TokenAutomaton::new(vec![0, 1], next, vec![false, false, false, true], &[1]).unwrap();
     let row = vec![0.5f64.ln(); automaton.classes()];
-    let error = |cells: usize, room| Chain::new(&automaton, 0, &vec![Row::Free(&row); cells], room).map(|_| ()).unwrap_err();
+    let error =
+        |cells: usize, room| Chain::new(&automaton, 0, &vec![Row::Free(&row); cells], room).map(|_| ()).unwrap_err();
     assert_eq!(error(1, 1), Error::TooLong { needed: 3, room: 2 });
     assert!(Chain::new(&automaton, 0, &[Row::Free(&row)], 2).is_ok());
     let held = [Row::Held(automaton.end_class()), Row::Free(&row), Row::Free(&row)];

@@ -122,7 +122,8 @@ impl ByteDfa {
 
     /// Joins classes of bytes that minimal states no longer tell apart.
     fn with_fewest_classes(self) -> Self {
-        let column = |class: usize| -> Vec<u32> { self.next.iter().skip(class).step_by(self.classes).copied().collect() };
+        let column =
+            |class: usize| -> Vec<u32> { self.next.iter().skip(class).step_by(self.classes).copied().collect() };
         let mut number: HashMap<Vec<u32>, u8> = HashMap::new();
         let mut kept = Vec::new();
         let new: Vec<u8> = (0..self.classes)

@@ -37,9 +37,7 @@ pub fn regex(pattern: &str, meter: &Meter) -> Result<ByteDfa> {
         // The only other failure is a size beyond a limit, in states or in bytes.
         if error.to_string().contains("unsupported") { wrong(&error) } else { Error::Bytes { limit: bytes } }
     })?;
-    let start = dfa
-        .start_state_forward(&Input::new("").anchored(Anchored::Yes))
-        .map_err(|error| wrong(&error))?;
+    let start = dfa.start_state_forward(&Input::new("").anchored(Anchored::Yes)).map_err(|error| wrong(&error))?;
     ByteDfa::explore(&Whole { dfa, start }, meter)
 }
 
