@@ -24,6 +24,21 @@ pub enum Row<'a> {
     Held(u16),
 }
 
+/// Where a canvas lies in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The state in front of it.
+    pub state: u32,
+    /// Tokens before it.
+    pub written: usize,
+    /// Tokens that may follow it.
+    pub room: usize,
+    /// The fewest tokens of a whole text, without its end token.
+    pub fewest: usize,
+    /// The most.
+    pub most: usize,
+}
+
 /// A canvas under a constraint, with the messages from its end: ln of the weight of all ways on from each state.
 #[derive(Clone, Debug)]
 pub struct Chain<'a> {
@@ -32,7 +47,7 @@ pub struct Chain<'a> {
     weights: Vec<Vec<f64>>,
     /// [L + 1][S].
     messages: Vec<Vec<f64>>,
-    start: u32,
+    place: Place,
 }
 
 /// A way through the canvas.
@@ -44,6 +59,9 @@ pub struct Path {
     pub states: Vec<u32>,
 }
 
+/// A class, and the state behind it; none behind an end token.
+type Way = (u16, Option<u32>);
+
 /// What the cells look like given that the text is accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Marginals {
@@ -53,27 +71,40 @@ pub struct Marginals {
     pub stops: Vec<f64>,
 }
 
+impl Place {
+    /// The beginning of a text, on a canvas that `room` tokens may follow.
+    pub fn start(room: usize) -> Self {
+        Self { state: 0, written: 0, room, fewest: 0, most: usize::MAX }
+    }
+
+    /// Whether an end token may stand in a cell of the canvas.
+    fn may_end(&self, cell: usize) -> bool {
+        (self.fewest..=self.most).contains(&(self.written + cell))
+    }
+}
+
 impl<'a> Chain<'a> {
-    /// The canvas of `rows`, whose text begins in state `start`; `room` tokens may follow the canvas.
+    /// The canvas of `rows`.
     ///
     /// # Errors
     /// [`Error::TooLong`] or [`Error::Empty`] where no text has any weight.
-    pub fn new(automaton: &'a TokenAutomaton, start: u32, rows: &[Row<'_>], room: usize) -> Result<Self> {
+    pub fn new(automaton: &'a TokenAutomaton, place: Place, rows: &[Row<'_>]) -> Result<Self> {
         let weights: Vec<Vec<f64>> = rows.iter().map(|row| weights(*row, automaton.classes())).collect();
-        let last = (0..automaton.states() as u32)
-            .map(|state| if automaton.distance(state) <= room { 0.0 } else { f64::NEG_INFINITY })
-            .collect();
-        let mut messages: Vec<Vec<f64>> = vec![last];
-        for weights in weights.iter().rev() {
-            let behind = &messages[messages.len() - 1];
-            messages.push((0..automaton.states() as u32).map(|state| sum(automaton, state, weights, behind)).collect());
+        let last = completable(automaton, place, rows.len());
+        let mut messages: Vec<Vec<f64>> =
+            vec![last.into_iter().map(|can| if can { 0.0 } else { f64::NEG_INFINITY }).collect()];
+        for (cell, weights) in weights.iter().enumerate().rev() {
+            let (behind, ends) = (&messages[messages.len() - 1], place.may_end(cell));
+            let states = 0..automaton.states() as u32;
+            messages.push(states.map(|state| sum(automaton, state, weights, behind, ends)).collect());
         }
         messages.reverse();
-        let chain = Self { automaton, weights, messages, start };
+        let chain = Self { automaton, weights, messages, place };
         if chain.log_z() > f64::NEG_INFINITY {
             return Ok(chain);
         }
-        let (needed, room) = (automaton.distance(start), rows.len() + room);
+        let needed = automaton.distance(place.state).max(place.fewest.saturating_sub(place.written));
+        let room = (rows.len() + place.room).min(place.most.saturating_sub(place.written));
         if needed > room {
             return Err(Error::TooLong { needed, room });
         }
@@ -84,18 +115,18 @@ impl<'a> Chain<'a> {
 
     /// ln of the probability that the cells, drawn independently, make an accepted text.
     pub fn log_z(&self) -> f64 {
-        self.messages[0][self.start as usize]
+        self.messages[0][self.place.state as usize]
     }
 
     /// A draw of the whole text; `uniform` gives a number in [0, 1) for each cell.
     pub fn draw(&self, mut uniform: impl FnMut(usize) -> f64) -> Path {
-        let mut path = Path { classes: Vec::new(), states: vec![self.start] };
-        let mut state = self.start;
-        for (cell, weights) in self.weights.iter().enumerate() {
-            let (total, behind) = (self.messages[cell][state as usize], &self.messages[cell + 1]);
+        let mut path = Path { classes: Vec::new(), states: vec![self.place.state] };
+        let mut state = self.place.state;
+        for cell in 0..self.weights.len() {
+            let total = self.messages[cell][state as usize];
             let mut left = uniform(cell);
             let mut last = None;
-            for (class, to, log_weight) in self.ways(state, weights, behind) {
+            for (class, to, log_weight) in self.ways(state, cell) {
                 let share = (log_weight - total).exp();
                 if share > 0.0 {
                     last = Some((class, to));
@@ -130,7 +161,7 @@ impl<'a> Chain<'a> {
             Row::Held(_) => f64::NEG_INFINITY,
         };
         let mut values = vec![self.messages[rows.len()].clone()];
-        let mut choices: Vec<Vec<Option<(u16, Option<u32>)>>> = Vec::new();
+        let mut choices: Vec<Vec<Option<Way>>> = Vec::new();
         for cell in (0..rows.len()).rev() {
             let behind = &values[values.len() - 1];
             let best = |state: u32| {
@@ -144,7 +175,7 @@ impl<'a> Chain<'a> {
                     let rest = behind[edge.to as usize];
                     edge.classes.iter().for_each(|class| offer(weight(cell, *class) + rest, *class, Some(edge.to)));
                 }
-                if automaton.is_accepting(state) {
+                if automaton.is_accepting(state) && self.place.may_end(cell) {
                     offer(weight(cell, automaton.end_class()), automaton.end_class(), None);
                 }
                 best
@@ -153,8 +184,8 @@ impl<'a> Chain<'a> {
             values.push(value);
             choices.push(choice);
         }
-        let mut path = Path { classes: Vec::new(), states: vec![self.start] };
-        let mut state = self.start;
+        let mut path = Path { classes: Vec::new(), states: vec![self.place.state] };
+        let mut state = self.place.state;
         for cell in 0..rows.len() {
             let Some((class, to)) = choices[rows.len() - 1 - cell][state as usize] else { break };
             path.classes.push(class);
@@ -164,7 +195,7 @@ impl<'a> Chain<'a> {
                 None => break,
             }
         }
-        (path, values[rows.len()][self.start as usize])
+        (path, values[rows.len()][self.place.state as usize])
     }
 
     /// What each cell looks like given that the text is accepted.
@@ -175,7 +206,7 @@ impl<'a> Chain<'a> {
         let mut stops = vec![0.0; cells + 1];
         // ln of the weight of all ways to each state.
         let mut front = vec![f64::NEG_INFINITY; states];
-        front[self.start as usize] = 0.0;
+        front[self.place.state as usize] = 0.0;
         for (cell, weights) in self.weights.iter().enumerate() {
             let behind = &self.messages[cell + 1];
             let mut next = Sums::new(states);
@@ -193,7 +224,7 @@ impl<'a> Chain<'a> {
                     }
                     next.add(edge.to as usize, before + joined.ln());
                 }
-                if self.automaton.is_accepting(state) {
+                if self.automaton.is_accepting(state) && self.place.may_end(cell) {
                     let end = self.automaton.end_class() as usize;
                     let share = weights[end] * (before - log_z).exp();
                     classes[cell][end] += share;
@@ -208,15 +239,12 @@ impl<'a> Chain<'a> {
     }
 
     /// The ways out of a state: class, next state (none behind an end token), ln of the weight of all texts that go on so.
-    fn ways(
-        &self,
-        state: u32,
-        weights: &'a [f64],
-        behind: &'a [f64],
-    ) -> impl Iterator<Item = (u16, Option<u32>, f64)> + use<'a> {
+    fn ways(&self, state: u32, cell: usize) -> impl Iterator<Item = (u16, Option<u32>, f64)> {
+        let (weights, behind) = (&self.weights[cell], &self.messages[cell + 1]);
         let automaton = self.automaton;
         let end = automaton.end_class();
-        let ended = automaton.is_accepting(state).then(|| (end, None, weights[end as usize].ln()));
+        let ended = (automaton.is_accepting(state) && self.place.may_end(cell))
+            .then(|| (end, None, weights[end as usize].ln()));
         let edges = automaton.edges(state).iter().flat_map(move |edge| {
             let rest = behind[edge.to as usize];
             edge.classes.iter().map(move |class| (*class, Some(edge.to), weights[*class as usize].ln() + rest))
@@ -252,10 +280,32 @@ fn weights(row: Row<'_>, classes: usize) -> Vec<f64> {
     }
 }
 
+/// Whether a text in each state behind a canvas of that length can still be completed.
+fn completable(automaton: &TokenAutomaton, place: Place, length: usize) -> Vec<bool> {
+    let before = place.written + length;
+    let Some(most) = place.most.checked_sub(before).map(|most| most.min(place.room)) else {
+        return vec![false; automaton.states()];
+    };
+    let fewest = place.fewest.saturating_sub(before);
+    let Some(spare) = most.checked_sub(fewest) else { return vec![false; automaton.states()] };
+    // After exactly the fewest tokens, acceptance must be near enough.
+    let states = 0..automaton.states() as u32;
+    let mut can: Vec<bool> = states.clone().map(|state| automaton.distance(state) <= spare).collect();
+    for _ in 0..fewest {
+        let before = |state| automaton.edges(state).iter().any(|edge| can[edge.to as usize]);
+        let next = states.clone().map(before).collect();
+        if next == can {
+            break;
+        }
+        can = next;
+    }
+    can
+}
+
 /// ln of the weight of all ways on from a state.
-fn sum(automaton: &TokenAutomaton, state: u32, weights: &[f64], behind: &[f64]) -> f64 {
+fn sum(automaton: &TokenAutomaton, state: u32, weights: &[f64], behind: &[f64], ends: bool) -> f64 {
     let edges = automaton.edges(state);
-    let end = if automaton.is_accepting(state) { weights[automaton.end_class() as usize] } else { 0.0 };
+    let end = if ends && automaton.is_accepting(state) { weights[automaton.end_class() as usize] } else { 0.0 };
     let most = edges.iter().map(|edge| behind[edge.to as usize]).fold(f64::NEG_INFINITY, f64::max);
     let most = if end > 0.0 { most.max(0.0) } else { most };
     if most == f64::NEG_INFINITY {

@@ -12,5 +12,5 @@ pub mod error;
 
 pub use automaton::{ByteDfa, Machine, TokenAutomaton, Vocabulary};
 pub use budget::Budget;
-pub use chain::{Chain, Marginals, Row};
+pub use chain::{Chain, Marginals, Path, Place, Row};
 pub use error::{Error, Result};

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use lldm_control::{Chain, Error, Row, TokenAutomaton};
+use lldm_control::{Chain, Error, Place, Row, TokenAutomaton};
 use lldm_diffusion::rng::{Purpose, Rng, StepRng};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -16,11 +16,13 @@ struct Case {
     accepting: Vec<bool>,
     /// p of each token in each cell; a cell that is held has one token.
     cells: Vec<Vec<f64>>,
-    room: usize,
+    place: Place,
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    (2usize..=6, 1usize..=5, 1usize..=6, 0usize..=3).prop_flat_map(|(tokens, states, cells, room)| {
+    let lengths = (0usize..3, prop_oneof![Just(0usize), 0usize..8], prop_oneof![Just(usize::MAX), 0usize..10]);
+    (2usize..=6, 1usize..=5, 1usize..=6, 0usize..=3, lengths).prop_flat_map(|(tokens, states, cells, room, lengths)| {
+        let place = Place { state: 0, written: lengths.0, room, fewest: lengths.1, most: lengths.2 };
         let next = prop::collection::vec(prop_oneof![Just(u32::MAX), 0..states as u32], states * (tokens - 1));
         let accepting = prop::collection::vec(any::<bool>(), states);
         let weights = prop::collection::vec(prop::collection::vec(prop_oneof![Just(0.0), 0.01f64..1.0], tokens), cells);
@@ -36,7 +38,7 @@ fn cases() -> impl Strategy<Value = Case> {
                     }
                 };
                 let cells = weights.into_iter().zip(held).map(cell).collect();
-                Case { tokens, next, accepting, cells, room }
+                Case { tokens, next, accepting, cells, place }
             },
         )
     })
@@ -56,16 +58,16 @@ impl Case {
         TokenAutomaton::new((0..self.tokens as u16).collect(), next, self.accepting.clone(), &[self.end()])
     }
 
-    /// The fewest tokens to acceptance after this text, by breadth.
-    fn needed(&self, text: &[u32]) -> Option<usize> {
+    /// The fewest tokens after which this text may end, by breadth, with at least so many.
+    fn needed(&self, text: &[u32], least: usize) -> Option<usize> {
         let letters = self.tokens - 1;
         let step = |state: u32, token: u32| {
             let next = self.next[state as usize * letters + token as usize];
             (next != u32::MAX).then_some(next)
         };
         let mut level = vec![text.iter().try_fold(0, |state, token| step(state, *token))?];
-        for steps in 0..=self.accepting.len() {
-            if level.iter().any(|state| self.accepting[*state as usize]) {
+        for steps in 0..=self.accepting.len() + least {
+            if steps >= least && level.iter().any(|state| self.accepting[*state as usize]) {
                 return Some(steps);
             }
             level = level
@@ -88,7 +90,9 @@ impl Case {
                 for (token, p) in cell.iter().enumerate().filter(|(_, p)| **p > 0.0) {
                     let mut next: Vec<u32> = text.clone();
                     let ends = token as u32 == self.end();
-                    if ends && self.needed(&text) != Some(0) {
+                    let length = self.place.written + text.len();
+                    let may_end = (self.place.fewest..=self.place.most).contains(&length);
+                    if ends && !(may_end && self.needed(&text, 0) == Some(0)) {
                         continue;
                     }
                     next.push(token as u32);
@@ -97,7 +101,11 @@ impl Case {
             }
             open = longer;
         }
-        done.extend(open.into_iter().filter(|(text, _)| self.needed(text).is_some_and(|needed| needed <= self.room)));
+        let before = self.place.written + self.cells.len();
+        let least = self.place.fewest.saturating_sub(before);
+        let most = self.place.most.checked_sub(before).map(|most| most.min(self.place.room));
+        let fits = |text: &[u32]| self.needed(text, least).zip(most).is_some_and(|(needed, most)| needed <= most);
+        done.extend(open.into_iter().filter(|(text, _)| fits(text)));
         done
     }
 
@@ -137,13 +145,13 @@ proptest! {
         let texts = case.texts();
         let total: f64 = texts.iter().map(|(_, weight)| weight).sum();
         let Ok(automaton) = case.automaton() else {
-            prop_assert!(case.needed(&[]).is_none());
+            prop_assert!(case.needed(&[], 0).is_none());
             return Ok(());
         };
-        prop_assert_eq!(Some(automaton.distance(0)), case.needed(&[]));
+        prop_assert_eq!(Some(automaton.distance(0)), case.needed(&[], 0));
         let stats = case.rows(&automaton);
         let rows: Vec<_> = stats.iter().map(|(sums, _, _)| Row::Free(sums)).collect();
-        let chain = match Chain::new(&automaton, 0, &rows, case.room) {
+        let chain = match Chain::new(&automaton, case.place, &rows) {
             Ok(chain) => chain,
             Err(error) => {
                 prop_assert!(texts.is_empty(), "{error}: {texts:?}");
@@ -203,7 +211,7 @@ proptest! {
             }
         }).collect();
         let free: Vec<_> = stats.iter().map(|(sums, _, _)| Row::Free(sums)).collect();
-        let both = [held, free].map(|rows| Chain::new(&automaton, 0, &rows, case.room).map(|chain| chain.log_z()));
+        let both = [held, free].map(|rows| Chain::new(&automaton, case.place, &rows).map(|chain| chain.log_z()));
         prop_assert_eq!(&both[0], &both[1]);
     }
 }
@@ -219,7 +227,7 @@ fn draws_have_the_law_of_the_accepted_texts() {
         let (texts, Ok(automaton)) = (case.texts(), case.automaton()) else { continue };
         let stats = case.rows(&automaton);
         let rows: Vec<_> = stats.iter().map(|(sums, _, _)| Row::Free(sums)).collect();
-        let Ok(chain) = Chain::new(&automaton, 0, &rows, case.room) else { continue };
+        let Ok(chain) = Chain::new(&automaton, case.place, &rows) else { continue };
         let class_text =
             |text: &[u32]| text.iter().map(|token| automaton.class_of()[*token as usize]).collect::<Vec<_>>();
         let mut expected: HashMap<Vec<u16>, f64> = HashMap::new();
@@ -270,7 +278,7 @@ fn texts_of_vanishing_weight_are_told_apart() {
     let mut row = vec![f64::NEG_INFINITY; automaton.classes()];
     (row[class(0)], row[class(1)], row[class(2)]) = (-20.0, -600.0, -0.1);
     let rows = vec![Row::Free(&row[..]); 200];
-    let chain = Chain::new(&automaton, 0, &rows, 0).unwrap();
+    let chain = Chain::new(&automaton, Place::start(0), &rows).unwrap();
     // b at once and the end, against a first: each a costs 20 nats.
     let expected = -600.1 + (1.0 / (1.0 - (-20f64).exp())).ln();
     assert!((chain.log_z() - expected).abs() < 1e-9, "{} is not {expected}", chain.log_z());
@@ -285,10 +293,16 @@ fn what_does_not_fit_is_told() {
     let next = vec![1, dead, 2, dead, 3, dead, dead, dead];
     let automaton = TokenAutomaton::new(vec![0, 1], next, vec![false, false, false, true], &[1]).unwrap();
     let row = vec![0.5f64.ln(); automaton.classes()];
-    let error =
-        |cells: usize, room| Chain::new(&automaton, 0, &vec![Row::Free(&row); cells], room).map(|_| ()).unwrap_err();
+    let error = |cells: usize, room| {
+        Chain::new(&automaton, Place::start(room), &vec![Row::Free(&row); cells]).map(|_| ()).unwrap_err()
+    };
     assert_eq!(error(1, 1), Error::TooLong { needed: 3, room: 2 });
-    assert!(Chain::new(&automaton, 0, &[Row::Free(&row)], 2).is_ok());
+    assert!(Chain::new(&automaton, Place::start(2), &[Row::Free(&row)]).is_ok());
     let held = [Row::Held(automaton.end_class()), Row::Free(&row), Row::Free(&row)];
-    assert!(matches!(Chain::new(&automaton, 0, &held, 0), Err(Error::Empty { .. })));
+    assert!(matches!(Chain::new(&automaton, Place::start(0), &held), Err(Error::Empty { .. })));
+    let short = Place { most: 2, ..Place::start(9) };
+    assert_eq!(
+        Chain::new(&automaton, short, &[Row::Free(&row)]).map(|_| ()),
+        Err(Error::TooLong { needed: 3, room: 2 })
+    );
 }
