@@ -1,9 +1,10 @@
 //! Automata over bytes and tokens against independent judges: the crate `regex`, and the definition.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lldm_control::automaton::{Not, lift, regex};
+use lldm_control::automaton::{ByteSet, Expression, Not, lift, regex};
 use lldm_control::budget::Meter;
 use lldm_control::{Budget, ByteDfa, Error, Vocabulary};
 use lldm_diffusion::Token;
@@ -48,6 +49,39 @@ fn strings(letters: &[&str], length: usize) -> Vec<String> {
     all
 }
 
+/// An expression of parts, and the same for the crate `regex`.
+fn built() -> impl Strategy<Value = (Expression, String)> {
+    let leaf = prop_oneof![
+        Just((Expression::Bytes(ByteSet::of(*b"ab")), "[ab]".to_string())),
+        Just((Expression::text("b"), "b".to_string())),
+        Just((Expression::nothing(), "(?:)".to_string())),
+        Just((Expression::never(), "[a&&b]".to_string())),
+        expressions().prop_filter_map("a language with texts", |pattern| {
+            let dfa = regex(&pattern, &meter()).ok().filter(|_| !pattern.contains(['^', '$', '\\']))?;
+            Some((Expression::Automaton(Arc::new(dfa)), format!("(?:{pattern})")))
+        }),
+    ];
+    leaf.prop_recursive(4, 16, 3, |inner| {
+        let several = prop::collection::vec(inner.clone(), 0..3);
+        let split = |parts: Vec<(Expression, String)>| -> (Vec<_>, Vec<_>) { parts.into_iter().unzip() };
+        prop_oneof![
+            several.clone().prop_map(move |parts| {
+                let (parts, patterns) = split(parts);
+                (Expression::Sequence(parts), patterns.concat())
+            }),
+            prop::collection::vec(inner.clone(), 1..3).prop_map(move |parts| {
+                let (parts, patterns) = split(parts);
+                (Expression::Choice(parts), format!("(?:{})", patterns.join("|")))
+            }),
+            (inner, 0u32..3, prop::option::of(0u32..3)).prop_map(|((part, pattern), from, more)| {
+                let to = more.map(|more| from + more);
+                let bounds = to.map_or(format!("{from},"), |to| format!("{from},{to}"));
+                (part.repeated(from, to), format!("(?:{pattern}){{{bounds}}}"))
+            }),
+        ]
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -62,6 +96,21 @@ proptest! {
             Err(Error::Empty { .. }) => prop_assert!(!texts.iter().any(|text| judge.is_match(text)), "{}", pattern),
             // The compiler of dense automata has no Unicode word boundaries.
             Err(error) => prop_assert!(pattern.contains("\\b"), "{}: {}", pattern, error),
+        }
+    }
+
+    #[test]
+    fn expressions_of_parts_mean_what_their_pattern_says((expression, pattern) in built()) {
+        let judge = ::regex::Regex::new(&format!("^(?:{pattern})$")).unwrap();
+        let texts = strings(&["a", "b", "é"], 4);
+        match expression.compile(&meter()) {
+            Ok(dfa) => for text in texts {
+                prop_assert_eq!(dfa.accepts(text.as_bytes()), judge.is_match(&text), "{:?} under {}", text, pattern);
+            },
+            Err(error) => {
+                prop_assert!(matches!(error, Error::Empty { .. }), "{error}");
+                prop_assert!(!texts.iter().any(|text| judge.is_match(text)), "{}", pattern);
+            }
         }
     }
 
