@@ -24,6 +24,14 @@ pub enum Error {
         /// What is wrong with it, in one line.
         message: String,
     },
+    /// A schema that cannot be used.
+    #[error("the schema cannot be used at {place}: {message}")]
+    Schema {
+        /// The place, as a JSON pointer behind a `#`.
+        place: String,
+        /// What is wrong there, in one line.
+        message: String,
+    },
     /// More states than allowed.
     #[error("the constraint needs more than {limit} states: make it simpler, or allow more")]
     States {

@@ -2,6 +2,7 @@
 
 mod choice;
 mod counts;
+mod json;
 mod keywords;
 mod language;
 mod literal;
@@ -9,6 +10,7 @@ mod template;
 
 pub use choice::Choice;
 pub use counts::{Sentences, Words};
+pub use json::JsonSchema;
 pub use keywords::{Banned, Case, EndsWith, Keywords, Match, Order, StartsWith};
 pub use language::{Language, Regex, compile};
 pub use template::Template;
