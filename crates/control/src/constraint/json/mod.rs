@@ -1,0 +1,10 @@
+//! JSON: its values as languages, and JSON Schema (draft 2020-12) as a constraint.
+
+mod list;
+mod number;
+mod pattern;
+mod reference;
+mod schema;
+mod string;
+
+pub use schema::JsonSchema;

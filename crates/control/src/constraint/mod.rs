@@ -1,0 +1,16 @@
+//! Constraints as users write them: each is a language of byte strings.
+
+mod choice;
+mod counts;
+mod json;
+mod keywords;
+mod language;
+mod literal;
+mod template;
+
+pub use choice::Choice;
+pub use counts::{Sentences, Words};
+pub use json::JsonSchema;
+pub use keywords::{Banned, Case, EndsWith, Keywords, Match, Order, StartsWith};
+pub use language::{Language, Regex, compile};
+pub use template::Template;
