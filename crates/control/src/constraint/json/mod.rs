@@ -2,6 +2,7 @@
 
 mod list;
 mod number;
+mod order;
 mod pattern;
 mod reference;
 mod schema;
