@@ -43,9 +43,9 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct Chain<'a> {
     automaton: &'a TokenAutomaton,
-    /// Probabilities of the classes, [L][C].
+    /// Probabilities of the classes, `[L, C]`.
     weights: Vec<Vec<f64>>,
-    /// [L + 1][S].
+    /// `[L + 1, S]`.
     messages: Vec<Vec<f64>>,
     place: Place,
 }
@@ -65,7 +65,7 @@ type Way = (u16, Option<u32>);
 /// What the cells look like given that the text is accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Marginals {
-    /// The probability of each class in each cell, [L][C]. The rest to 1 is that the text has ended before.
+    /// The probability of each class in each cell, `[L, C]`. The rest to 1 is that the text has ended before.
     pub classes: Vec<Vec<f64>>,
     /// The probability that the end token stands in each cell, and at L that the canvas holds none.
     pub stops: Vec<f64>,
@@ -147,7 +147,7 @@ impl<'a> Chain<'a> {
         path
     }
 
-    /// The most probable text, where `best` holds ln of the probability of the most probable token of each class, [L][C]; and ln of
+    /// The most probable text, where `best` holds ln of the probability of the most probable token of each class, `[L, C]`; and ln of
     /// its weight. Of the cells that are held nothing is taken from `best`.
     pub fn most_probable(&self, rows: &[Row<'_>]) -> (Path, f64) {
         let automaton = self.automaton;
@@ -255,7 +255,7 @@ impl<'a> Chain<'a> {
 
 impl Marginals {
     /// The entropy in nats of each cell given that the text is accepted, where `within` holds that of the tokens of each class,
-    /// [L][C]. That a text has ended before counts as one more token.
+    /// `[L, C]`. That a text has ended before counts as one more token.
     pub fn entropies(&self, within: &[Vec<f64>]) -> Vec<f64> {
         let own = |p: f64| if p > 0.0 { -p * p.ln() } else { 0.0 };
         self.classes

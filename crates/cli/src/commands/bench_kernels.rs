@@ -12,7 +12,7 @@ use clap::Args;
 use lldm_kernels::QuantFormat;
 use lldm_kernels::peak::read_rate;
 
-use crate::kernel_bench::{KERNELS, ReadRow, Report, Setting, diffusion_gemma};
+use crate::kernel_bench::{KERNELS, LayerReport, ReadRow, Report, Row, Setting, diffusion_gemma};
 use crate::machine::{self, Machine};
 use crate::render::{json as json_output, plain};
 
@@ -64,14 +64,8 @@ pub(crate) fn run(args: &KernelsArgs) -> Result<()> {
         return Err(again_with(threads)).context("cannot start this program again with other threads");
     }
     let setting = Setting::new(threads, args.seconds, args.only.clone());
-    let layer = match args.shape {
-        Some(ModelShape::DiffusionGemma) => Some(diffusion_gemma(&setting)?),
-        None => None,
-    };
-    let mut rows = Vec::new();
-    for (_, measure) in KERNELS.iter().filter(|(name, _)| layer.is_none() && setting.wants_any(name)) {
-        rows.extend(measure(&setting)?);
-    }
+    // On a thread of the pool, where a model's pass runs: from outside, every product would wake a thread first.
+    let (rows, layer) = rayon::scope(|_| measure(&setting, args.shape))?;
     let rate = |bytes| ReadRow { bytes, gigabytes_per_second: read_rate(bytes, threads, args.seconds.min(0.5)) };
     let reads = if args.only.is_empty() { READS.map(rate).to_vec() } else { Vec::new() };
     let peaks = setting.peaks.iter().map(Into::into).collect();
@@ -80,6 +74,18 @@ pub(crate) fn run(args: &KernelsArgs) -> Result<()> {
         return json_output::say(&report);
     }
     Ok(plain::say(&report.text())?)
+}
+
+/// The rows of the kernels that are wanted, or a model's projected step.
+fn measure(setting: &Setting, shape: Option<ModelShape>) -> Result<(Vec<Row>, Option<LayerReport>)> {
+    if let Some(ModelShape::DiffusionGemma) = shape {
+        return Ok((Vec::new(), Some(diffusion_gemma(setting)?)));
+    }
+    let mut rows = Vec::new();
+    for (_, measure) in KERNELS.iter().filter(|(name, _)| setting.wants_any(name)) {
+        rows.extend(measure(setting)?);
+    }
+    Ok((rows, None))
 }
 
 /// Whether any kernel's name may begin so.

@@ -12,7 +12,7 @@ mod setting;
 mod training;
 mod vocabulary;
 
-pub(crate) use layer::diffusion_gemma;
+pub(crate) use layer::{LayerReport, diffusion_gemma};
 pub(crate) use registry::KERNELS;
-pub(crate) use report::{ReadRow, Report};
+pub(crate) use report::{ReadRow, Report, Row};
 pub(crate) use setting::Setting;
