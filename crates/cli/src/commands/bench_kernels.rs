@@ -1,9 +1,9 @@
 //! `lldm bench kernels`: how near the kernels come to what this CPU can do, beside candle's own operations on the same shapes, in
 //! the same run.
 //!
-//! Ours and candle's take turns, and each rate is the median of its turns. The peak is that of the instruction that the path
-//! uses, in registers alone, on as many threads at once; for the portable int8 products the highest in f32, and for the pass over
-//! the vocabulary reading the logits from memory once.
+//! Ours, candle's and the loop of the peak take turns, and each rate is the median of its turns. The peak is that of the instruction
+//! that the path uses, in registers alone, on as many threads at once; for the portable int8 products the highest in f32, and for the
+//! pass over the vocabulary reading the logits from memory once. A training step is set against the best that the loop has reached.
 
 use std::process::Command;
 
