@@ -120,7 +120,9 @@ impl Prediction for FusedLogits {
     ) -> Result<Vec<Vec<ClassStat>>> {
         transform.check()?;
         let fits = class_of.len() == self.vocabulary() && keys.len() == self.rows();
-        if !fits || (transform.temperature > 0.0 && transform.temperature < LOWEST_TEMPERATURE) {
+        // What top-k and top-p leave out is drawn at a price there.
+        let filtered = transform.top_k > 0 || transform.top_p < 1.0;
+        if !fits || filtered || (transform.temperature > 0.0 && transform.temperature < LOWEST_TEMPERATURE) {
             return self.plain()?.class_stats(class_of, classes, keys, transform);
         }
         let changes = changes(transform);
@@ -210,5 +212,6 @@ fn proposal(summary: &Summary) -> Proposal {
 }
 
 fn class_stat(class: vocab::ClassSummary) -> ClassStat {
-    ClassStat { log_sum: class.log_sum, best: class.best, log_best: class.log_best, drawn: class.drawn }
+    let vocab::ClassSummary { log_sum, entropy, best, log_best, log_second, drawn, log_drawn } = class;
+    ClassStat { log_sum, entropy, best, log_best, log_second, drawn, log_drawn }
 }

@@ -152,6 +152,9 @@ fn class_statistics_are_those_of_the_reference() {
         for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
             assert!(near(found.log_sum, expected.log_sum), "{found:?} {expected:?}");
             assert!(near(found.log_best, expected.log_best), "{found:?} {expected:?}");
+            assert!(near(found.log_second, expected.log_second), "{found:?} {expected:?}");
+            assert!(near(found.log_drawn, expected.log_drawn), "{found:?} {expected:?}");
+            assert!((found.entropy - expected.entropy).abs() < 1e-5, "{found:?} {expected:?}");
             assert_eq!((found.best, found.drawn), (expected.best, expected.drawn), "case {case}");
         }
         assert_eq!(found.len(), expected.len());
