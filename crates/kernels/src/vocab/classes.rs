@@ -46,24 +46,23 @@ pub struct ClassSummary {
     pub log_drawn: f64,
 }
 
-/// The class statistics of every row of the logits `[N, V]`; `keys` `[N]` holds the key of each row's draws. Top-k and top-p do
+/// The class statistics of rows of the logits `[N, V]`, each with the key of its draws. Top-k and top-p do
 /// not act here: they could leave a class nothing. All is NaN in a row without an allowed token, or with one without bound.
 pub fn class_summaries(
     logits: &[f32],
     vocabulary: usize,
-    keys: &[u64],
+    rows: &[(usize, u64)],
     classes: Classes<'_>,
     transform: &Transform<'_>,
 ) -> Vec<Vec<ClassSummary>> {
     transform.check();
-    check_rows(logits, vocabulary, 0..keys.len());
+    check_rows(logits, vocabulary, rows.iter().map(|(row, _)| *row));
     assert!(classes.of.len() == vocabulary, "vocab: classes must hold a class for each token");
     assert!(
         classes.of.iter().all(|class| usize::from(*class) < classes.count),
         "vocab: a class is beyond their number"
     );
-    let keys: Vec<_> = keys.iter().copied().enumerate().collect();
-    for_each_row(vocabulary, &keys, |(at, key)| summarise(&row(logits, vocabulary, *at, transform), classes, *key))
+    for_each_row(vocabulary, rows, |(at, key)| summarise(&row(logits, vocabulary, *at, transform), classes, *key))
 }
 
 /// Below the maximum by more than this, after the temperature, weights are f64.

@@ -296,7 +296,7 @@ fn class_summaries_match_the_oracle() {
         let count = source.one_of(&[1, 2, 7, 300]);
         let of: Vec<_> = (0..vocabulary).map(|_| source.below(count) as u16).collect();
         let key = case as u64;
-        let found = &class_summaries(&row, vocabulary, &[key], Classes { of: &of, count }, &transform)[0];
+        let found = &class_summaries(&row, vocabulary, &[(0, key)], Classes { of: &of, count }, &transform)[0];
         let tokens = ranked(&row, &transform);
         let Some(best) = tokens.first() else {
             assert!(found.iter().all(|class| class.log_sum.is_nan()));
@@ -366,7 +366,7 @@ fn a_row_has_the_same_bits_everywhere() {
         let requests: Vec<_> = (0..rows).map(request).collect();
         let of: Vec<_> = (0..vocabulary).map(|token| (token % 5) as u16).collect();
         let targets: Vec<_> = (0..rows).map(|row| (row, 0)).collect();
-        let keys: Vec<_> = (0..rows as u64).collect();
+        let keys: Vec<_> = (0..rows).map(|row| (row, row as u64)).collect();
         // As text, so that NaN is equal to itself.
         let run = || {
             let classes = class_summaries(&logits, vocabulary, &keys, Classes { of: &of, count: 5 }, &transform);
