@@ -158,15 +158,20 @@ impl ConstraintRun for Run {
 
     fn advance(&mut self, tokens: &[Token]) -> lldm_diffusion::Result<()> {
         let automaton = self.constraint.automaton();
-        for (at, token) in tokens.iter().enumerate().take(self.left) {
+        let count = tokens.len().min(self.left);
+        (self.written, self.left, self.stop) = (self.written + count, self.left - count, None);
+        for (at, token) in tokens.iter().enumerate().take(count) {
+            if self.constraint.end().contains(token) && automaton.is_accepting(self.state) {
+                // What stands behind counts nothing.
+                self.left = 0;
+                return Ok(());
+            }
             self.state = automaton.next(self.state, *token).ok_or_else(|| DiffusionError::Contract {
                 message: format!(
                     "token {token} in cell {at} of a finished canvas is none that the constraint allows there"
                 ),
             })?;
         }
-        let count = tokens.len().min(self.left);
-        (self.written, self.left, self.stop) = (self.written + count, self.left - count, None);
         Ok(())
     }
 }
