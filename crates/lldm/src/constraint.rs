@@ -51,6 +51,5 @@ pub(crate) fn used(constraint: &Compiled) -> UsedConstraint {
         byte_states: figures.byte_states,
         states: figures.states,
         classes: figures.classes,
-        compile_s: (figures.bytes + figures.lift).as_secs_f64(),
     }
 }
