@@ -101,7 +101,22 @@ impl ByteDfa {
 
     /// The state after a byte.
     pub fn next(&self, state: u32, byte: u8) -> Option<u32> {
-        let next = self.next[state as usize * self.classes + self.byte_class[byte as usize] as usize];
+        self.after(state, self.class_of(byte))
+    }
+
+    /// The number of classes of bytes that some state tells apart.
+    pub(super) fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The class of a byte.
+    pub(super) fn class_of(&self, byte: u8) -> usize {
+        self.byte_class[byte as usize] as usize
+    }
+
+    /// The state after a byte of a class.
+    pub(super) fn after(&self, state: u32, class: usize) -> Option<u32> {
+        let next = self.next[state as usize * self.classes + class];
         (next != DEAD).then_some(next)
     }
 
