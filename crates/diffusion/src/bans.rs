@@ -1,5 +1,7 @@
-//! What no cell of a sequence may hold, and the proposals that follow: the mask nowhere, the end tokens not left of a cell
-//! that is given, some pieces not in the first cell.
+//! What no cell of a sequence may hold, and the proposals and class statistics that follow: the mask nowhere, the end tokens not
+//! left of a cell that is given, some pieces not in the first cell.
+
+use std::ops::Range;
 
 use crate::canvas::Token;
 use crate::contract::LogitTransform;
@@ -9,7 +11,7 @@ use crate::generate::Sequence;
 use crate::noise::Noise;
 use crate::prediction::{Prediction, Proposal, RowRequest};
 use crate::rng::{Purpose, StepRng};
-use crate::vocabulary::Draw;
+use crate::vocabulary::{ClassStat, Draw};
 
 /// The transforms of a sequence's cells.
 pub(crate) struct Bans {
@@ -59,19 +61,54 @@ impl Bans {
             held: *held,
         };
         let requests: Vec<_> = cells.iter().map(request).collect();
-        let inner = cells.partition_point(|(at, _)| self.last_pin.is_some_and(|pin| at + written < pin));
-        let begins = written == 0 && cells.first().is_some_and(|(at, _)| *at == 0);
-        let (mut proposals, mut from) = (Vec::with_capacity(requests.len()), 0);
+        let mut proposals = Vec::with_capacity(requests.len());
+        for (range, transform) in self.parts(cells.iter().map(|(at, _)| *at), written, true) {
+            proposals.extend(prediction.propose(&requests[range], transform)?);
+        }
+        Ok(proposals)
+    }
+
+    /// The class statistics of `rows` (each with the key of its draws), from left to right. What the first cell may not hold
+    /// counts where `first` says so.
+    pub(crate) fn class_stats(
+        &self,
+        prediction: &dyn Prediction,
+        (class_of, classes): (&[u16], usize),
+        rows: &[(usize, u64)],
+        written: usize,
+        first: bool,
+    ) -> Result<Vec<Vec<ClassStat>>> {
+        let mut stats = Vec::with_capacity(rows.len());
+        for (range, transform) in self.parts(rows.iter().map(|(at, _)| *at), written, first) {
+            stats.extend(prediction.class_stats(class_of, classes, &rows[range], transform)?);
+        }
+        Ok(stats)
+    }
+
+    /// Whether the first cell has bans of its own.
+    pub(crate) fn has_first(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// The cells, from left to right, by their transforms.
+    fn parts(
+        &self,
+        cells: impl ExactSizeIterator<Item = usize> + Clone,
+        written: usize,
+        first: bool,
+    ) -> Vec<(Range<usize>, &LogitTransform)> {
+        let count = cells.len();
+        let inner = cells.clone().filter(|at| self.last_pin.is_some_and(|pin| at + written < pin)).count();
+        let begins = first && written == 0 && cells.clone().next() == Some(0);
+        let mut parts = Vec::new();
+        let mut from = 0;
         if let (Some(first), true) = (&self.first, begins) {
-            proposals = prediction.propose(&requests[..1], &first[usize::from(inner == 0)])?;
+            parts.push((0..1, &first[usize::from(inner == 0)]));
             from = 1;
         }
         let inner = inner.max(from);
-        for (range, transform) in [(from..inner, &self.inner), (inner..requests.len(), &self.plain)] {
-            if !range.is_empty() {
-                proposals.extend(prediction.propose(&requests[range], transform)?);
-            }
-        }
-        Ok(proposals)
+        parts.extend([(from..inner, &self.inner), (inner..count, &self.plain)]);
+        parts.retain(|(range, _)| !range.is_empty());
+        parts
     }
 }

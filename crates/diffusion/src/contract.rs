@@ -6,7 +6,7 @@ use crate::canvas::{Canvas, Token};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::prediction::{Prediction, Proposal};
-use crate::rng::StepRng;
+use crate::rng::{Purpose, StepRng};
 use crate::vocabulary::ClassStat;
 
 /// What happens to logits inside the one pass over them, in this order: repetition penalty, bias, bans, temperature,
@@ -90,11 +90,50 @@ pub trait Constraint: Send + Sync {
     fn start(&self, budget: usize) -> Result<Box<dyn ConstraintRun>>;
 }
 
+/// What a constraint is shown at a step.
+#[derive(Clone, Copy, Debug)]
+pub struct ConstraintView<'a> {
+    /// The canvas before the step.
+    pub canvas: &'a Canvas,
+    /// Class statistics of the L rows; none for cells that are given or written for good.
+    pub stats: &'a [Vec<ClassStat>],
+    /// What else is known of the L cells.
+    pub leans: &'a [Option<Lean>],
+    /// Tokens that no cell may hold, whatever the prediction says of them.
+    pub banned: &'a [Token],
+    /// Whether the most probable text is wanted, not a draw.
+    pub greedy: bool,
+    /// The step's randomness.
+    pub rng: &'a StepRng,
+    /// What the draw is for.
+    pub purpose: Purpose,
+}
+
+/// A token that has more weight in its cell than the prediction gives to it.
+///
+/// Under noise that nothing marks, the token held tells of the clean one: given the clean text x, it has the likelihood
+/// q(held | x), so that p(x) q(held | x) is what an exact draw must follow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lean {
+    /// The token.
+    pub token: Token,
+    /// ln of its probability, as in the class statistics.
+    pub log_p: f64,
+    /// ln of what is added to that; the sum over the row is 1 before, and more after.
+    pub log_extra: f64,
+}
+
 /// A constraint at work on one sequence.
 pub trait ConstraintRun: Send {
-    /// Draws a whole valid text for the canvas jointly, from the class statistics of its L rows. The answer holds one
-    /// proposal per cell; committing any of them leaves the rest completable.
-    fn draw(&mut self, canvas: &Canvas, stats: &[Vec<ClassStat>], rng: &StepRng) -> Result<Vec<Proposal>>;
+    /// Draws a whole valid text for the canvas jointly. The answer holds one proposal per cell, with the statistics of the cell given
+    /// that the text is valid (`best` is the most probable token of the cell by itself); committing any of the tokens drawn leaves
+    /// the rest completable. What is said of given and written cells is not read.
+    fn draw(&mut self, view: &ConstraintView<'_>) -> Result<Vec<Proposal>>;
+
+    /// ln of the probability that the prediction of the last draw gave to valid texts (ln Z), where it is known.
+    fn log_z(&self) -> Option<f64> {
+        None
+    }
 
     /// Takes a finished canvas.
     fn advance(&mut self, tokens: &[Token]) -> Result<()>;

@@ -30,6 +30,9 @@ pub struct Frame {
     pub time: f64,
     /// Function evaluations spent on this sequence so far.
     pub nfe: usize,
+    /// ln of the probability that the prediction gave to texts which the constraint accepts, where there is one that tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_z: Option<f64>,
     /// The L cells.
     pub cells: Vec<FrameCell>,
     /// Whether the canvas is finished.

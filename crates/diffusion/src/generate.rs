@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::canvas::Token;
-use crate::contract::{Compat, Constraint, Guidance, LogitTransform, Observer, StopRule};
+use crate::contract::{Compat, Constraint, Guarantee, Guidance, LogitTransform, Observer, StopRule};
 use crate::denoiser::{Condition, Context, Denoiser};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 use crate::run::Run;
-use crate::sampler::{Reads, Sampler};
+use crate::sampler::Sampler;
 
 /// What works together in a generation.
 #[derive(Clone, Copy)]
@@ -112,6 +112,8 @@ pub struct Generation {
     pub probabilities: Vec<f32>,
     /// Why it ended.
     pub finish: FinishReason,
+    /// How far the constraint is guaranteed to hold, if there was one.
+    pub guarantee: Option<Guarantee>,
     /// What it cost.
     pub usage: Usage,
 }
@@ -187,10 +189,6 @@ fn check(parts: &Parts<'_>, config: &GenerateConfig, sequences: &[Sequence]) -> 
         }
     }
     config.transform.check()?;
-    if parts.constraint.is_some() && parts.sampler.reads(parts.noise) == Reads::Open {
-        let name = parts.sampler.name();
-        return Err(Error::setting("sampler", name, "a constraint needs one that does not change what it wrote"));
-    }
     if info.canvas_length == Some(0) || info.canvas_grid == Some(0) {
         return Err(Error::Contract { message: "a denoiser asks for canvases of 0 cells".to_string() });
     }

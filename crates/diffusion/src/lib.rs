@@ -7,6 +7,7 @@
 
 mod bans;
 pub mod canvas;
+mod constrained;
 pub mod contract;
 pub mod denoiser;
 pub mod error;
@@ -27,7 +28,8 @@ pub mod vocabulary;
 
 pub use canvas::{Canvas, Cell, Token};
 pub use contract::{
-    Compat, Constraint, ConstraintRun, Guarantee, Guidance, LogitTransform, Observer, Statistics, StopRule,
+    Compat, Constraint, ConstraintRun, ConstraintView, Guarantee, Guidance, Lean, LogitTransform, Observer, Statistics,
+    StopRule,
 };
 pub use denoiser::{Condition, Context, Denoiser, DenoiserInfo, State, StepInput};
 pub use error::{Error, Result};

@@ -62,12 +62,12 @@ pub trait Prediction: Any + Send + Sync {
         transform: &LogitTransform,
     ) -> Result<Vec<BoundTerms>>;
 
-    /// Class statistics of every row; `keys` holds one stream key a row.
+    /// Class statistics of rows, each with the key of its draws.
     fn class_stats(
         &self,
         class_of: &[u16],
         classes: usize,
-        keys: &[u64],
+        rows: &[(usize, u64)],
         transform: &LogitTransform,
     ) -> Result<Vec<Vec<ClassStat>>>;
 
@@ -153,25 +153,21 @@ impl Prediction for Logits {
         &self,
         class_of: &[u16],
         classes: usize,
-        keys: &[u64],
+        rows: &[(usize, u64)],
         transform: &LogitTransform,
     ) -> Result<Vec<Vec<ClassStat>>> {
-        if class_of.len() != self.vocabulary || keys.len() != self.rows() {
+        if class_of.len() != self.vocabulary || rows.iter().any(|(row, _)| *row >= self.rows()) {
             return Err(Error::Contract {
                 message: format!(
-                    "a class map of {} tokens and {} keys do not fit a prediction of {} rows over {} tokens",
+                    "a class map of {} tokens does not fit a prediction of {} rows over {} tokens",
                     class_of.len(),
-                    keys.len(),
                     self.rows(),
                     self.vocabulary
                 ),
             });
         }
-        Ok(keys
-            .iter()
-            .enumerate()
-            .map(|(row, key)| class_stats(self.row(row), transform, class_of, classes, *key))
-            .collect())
+        let one = |(row, key): &(usize, u64)| class_stats(self.row(*row), transform, class_of, classes, *key);
+        Ok(rows.iter().map(one).collect())
     }
 
     fn away_from(&self, other: &dyn Prediction, scale: f64) -> Result<Box<dyn Prediction>> {

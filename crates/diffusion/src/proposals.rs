@@ -5,54 +5,55 @@ use crate::contract::LogitTransform;
 use crate::error::{Error, Result};
 use crate::generate::EndRule;
 use crate::prediction::Proposal;
-use crate::rng::{Purpose, StepRng};
-use crate::run::{Run, broken};
+use crate::rng::StepRng;
+use crate::run::Run;
 use crate::sampler::{CellProposal, Reads};
+use crate::vocabulary::ClassStat;
+
+/// The proposals of a step.
+pub(crate) struct Step {
+    /// One for each cell that the sampler reads.
+    pub(crate) proposals: Vec<CellProposal>,
+    /// Under a constraint: the class statistics of the L rows.
+    pub(crate) stats: Vec<Vec<ClassStat>>,
+}
 
 impl Run<'_> {
     /// Reduces the prediction of the open canvas to the proposals of a step.
-    pub(crate) fn proposals(&mut self, rng: &StepRng) -> Result<Vec<CellProposal>> {
-        let Some(open) = &self.open else { return Ok(Vec::new()) };
-        let Some(prediction) = &open.prediction else { return Ok(Vec::new()) };
-        let (canvas, end) = (&open.canvas, &self.parts.denoiser.info().end);
+    pub(crate) fn proposals(&mut self, rng: &StepRng) -> Result<Step> {
+        let mut step = Step { proposals: Vec::new(), stats: Vec::new() };
+        let Some(open) = &self.open else { return Ok(step) };
+        let Some(prediction) = &open.prediction else { return Ok(step) };
+        let canvas = &open.canvas;
         let reads = self.parts.sampler.reads(self.parts.noise);
         let wanted = |cell: Cell| if reads == Reads::Noisy { cell == Cell::Noisy } else { cell.is_open() };
         let cells: Vec<_> = open.blocks[open.block].clone().filter(|at| wanted(canvas.cells()[*at])).collect();
 
-        let proposals = match &mut self.constraint {
-            Some(constraint) => {
-                let keys: Vec<_> = (0..canvas.len()).map(|at| rng.bits(at, Purpose::Token)).collect();
-                let language = self.parts.constraint.ok_or_else(|| broken("a constraint run without constraint"))?;
-                let stats = prediction.class_stats(language.class_of(), language.classes(), &keys, &self.bans.plain)?;
-                let text = constraint.draw(canvas, &stats, rng)?;
-                if text.len() != canvas.len() {
-                    let message = format!("a constraint drew {} tokens for {} cells", text.len(), canvas.len());
-                    return Err(broken(&message));
-                }
-                cells.iter().map(|at| text[*at]).collect()
-            }
-            None => {
-                let LogitTransform { temperature, repetition_penalty, .. } = self.config.transform;
-                let mut seen = Vec::new();
-                if repetition_penalty != 1.0 {
-                    let states = canvas.cells().iter().zip(canvas.tokens());
-                    let written = states.filter(|(state, _)| **state != Cell::Noisy).map(|(_, token)| token);
-                    seen.extend(self.sequence.prefix.iter().chain(&self.tokens).chain(written));
-                }
-                let temperature = temperature * open.times.heat;
-                self.bans.change(|transform| {
-                    transform.temperature = temperature;
-                    transform.seen.clone_from(&seen);
-                });
-                let held = |at: &usize| (*at, (reads == Reads::Open).then(|| canvas.tokens()[*at]));
-                let cells: Vec<_> = cells.iter().map(held).collect();
-                self.bans.propose(prediction.as_ref(), &cells, self.tokens.len(), rng)?
-            }
+        let LogitTransform { temperature, repetition_penalty, .. } = self.config.transform;
+        let mut seen = Vec::new();
+        if repetition_penalty != 1.0 {
+            let states = canvas.cells().iter().zip(canvas.tokens());
+            let written = states.filter(|(state, _)| **state != Cell::Noisy).map(|(_, token)| token);
+            seen.extend(self.sequence.prefix.iter().chain(&self.tokens).chain(written));
+        }
+        let temperature = temperature * open.times.heat;
+        self.bans.change(|transform| {
+            transform.temperature = temperature;
+            transform.seen.clone_from(&seen);
+        });
+        let proposals = if self.constraint.is_some() {
+            let (text, stats) = self.constrained(temperature, rng)?;
+            step.stats = stats;
+            cells.iter().map(|at| text[*at]).collect()
+        } else {
+            let held = |at: &usize| (*at, (reads == Reads::Open).then(|| canvas.tokens()[*at]));
+            let cells: Vec<_> = cells.iter().map(held).collect();
+            self.bans.propose(prediction.as_ref(), &cells, self.tokens.len(), rng)?
         };
-        let leftmost = canvas.leftmost_noisy();
+        let Some(open) = &self.open else { return Ok(step) };
+        let (leftmost, end) = (open.canvas.leftmost_noisy(), &self.parts.denoiser.info().end);
         let eligible = |at: usize, proposal: &Proposal| {
             self.config.end_rule == EndRule::Free
-                || self.constraint.is_some()
                 || leftmost.is_none_or(|leftmost| at <= leftmost)
                 || !end.contains(&proposal.token)
         };
@@ -66,6 +67,7 @@ impl Run<'_> {
             }
             Ok(CellProposal { position, proposal, eligible: eligible(position, &proposal) })
         };
-        cells.into_iter().zip(proposals).map(cell).collect()
+        step.proposals = cells.into_iter().zip(proposals).map(cell).collect::<Result<_>>()?;
+        Ok(step)
     }
 }

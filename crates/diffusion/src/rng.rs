@@ -21,6 +21,8 @@ pub enum Purpose {
     Constraint = 5,
     /// Noise added while training or measuring.
     Corrupt = 6,
+    /// The joint draw that makes what a sampler commits a valid text.
+    Settle = 7,
 }
 
 /// The random source of one sequence.

@@ -2,6 +2,7 @@
 
 use crate::bans::Bans;
 use crate::canvas::Token;
+use crate::constrained::Settled;
 use crate::contract::{Compat, ConstraintRun, Observer, Stop, StopView};
 use crate::denoiser::{Condition, Context, State, StepInput};
 use crate::error::{Error, Result};
@@ -136,6 +137,7 @@ impl<'a> Run<'a> {
             tokens: self.tokens,
             probabilities: self.probabilities,
             finish: self.finish.unwrap_or(FinishReason::Length),
+            guarantee: self.parts.constraint.map(|constraint| constraint.guarantee()),
             usage,
         }
     }
@@ -176,9 +178,9 @@ impl<'a> Run<'a> {
         let info = self.parts.denoiser.info();
         let block = open.blocks[open.block].clone();
         let rng = self.rng.at(self.usage.blocks, open.block_step);
-        let proposals = self.proposals(&rng)?;
+        let step = self.proposals(&rng)?;
         let Some(open) = &mut self.open else { return Ok(()) };
-        for cell in &proposals {
+        for cell in &step.proposals {
             open.see(cell, None);
         }
 
@@ -187,13 +189,15 @@ impl<'a> Run<'a> {
         let view = StepView {
             canvas: &open.canvas,
             block,
-            proposals: &proposals,
+            proposals: &step.proposals,
             noise: self.parts.noise,
-            weighs_held: info.weighs_held,
+            weighs_held: info.weighs_held || self.constraint.is_some(),
             times,
             rng: &rng,
         };
         let actions = sampler.step(&view);
+        let Settled { actions, proposals } = self.settled(actions, step, &rng)?;
+        let Some(open) = &mut self.open else { return Ok(()) };
         for (at, action) in &actions {
             let cell = proposals.iter().find(|cell| cell.position == *at);
             cell.into_iter().for_each(|cell| open.see(cell, Some(*action)));
@@ -257,6 +261,7 @@ impl<'a> Run<'a> {
             step: self.usage.steps,
             time: open.times.t,
             nfe: self.usage.nfe,
+            log_z: self.constraint.as_ref().and_then(|constraint| constraint.log_z()),
             cells: open.cells(),
             done,
         });

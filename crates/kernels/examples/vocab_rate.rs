@@ -44,7 +44,7 @@ fn main() {
     time("top-k 50, top-p 0.9, statistics of what is left", &draws, drawn);
     let targets: Vec<_> = (0..rows).map(|row| (row, 7)).collect();
     print("log probabilities", seconds(|| _ = log_probabilities(&logits, vocabulary, &targets, &plain)));
-    let keys: Vec<_> = (0..rows as u64).collect();
+    let keys: Vec<_> = (0..rows).map(|row| (row, row as u64)).collect();
     for count in [2, 100, 5000] {
         let of: Vec<_> = (0..vocabulary as u64).map(|token| (stream(1, token) % count as u64) as u16).collect();
         let classes = Classes { of: &of, count };

@@ -95,7 +95,7 @@ fn miri_the_pass_over_the_vocabulary() {
         assert!(found.token < 70 && found.probability > 0.0);
     }
     let of: Vec<u16> = (0..70).map(|token| token % 2).collect();
-    let classes = class_summaries(&logits, 70, &[9], Classes { of: &of, count: 2 }, &Transform::PLAIN);
+    let classes = class_summaries(&logits, 70, &[(0, 9)], Classes { of: &of, count: 2 }, &Transform::PLAIN);
     assert_eq!((classes[0][0].best, classes[0][1].best), (66, 1));
 }
 

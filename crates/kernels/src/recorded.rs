@@ -123,8 +123,14 @@ fn vocabulary() {
     });
     let of: Vec<u16> = (0..vocabulary).map(|token| (token % 7) as u16).collect();
     check("classes", 0x0939_5e56_1011_132e, |mut hash| {
-        for class in
-            class_summaries(&logits, vocabulary, &[1, 2, 3], Classes { of: &of, count: 7 }, &Transform::PLAIN).concat()
+        for class in class_summaries(
+            &logits,
+            vocabulary,
+            &[(0, 1), (1, 2), (2, 3)],
+            Classes { of: &of, count: 7 },
+            &Transform::PLAIN,
+        )
+        .concat()
         {
             hash = hash.add([class.best, class.drawn].map(u64::from)).doubles(&[class.log_sum, class.log_best]);
         }

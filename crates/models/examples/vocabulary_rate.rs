@@ -93,7 +93,7 @@ fn one_row(vocabulary: usize) {
     for classes in [2, 100, 5000] {
         let class_of: Vec<u16> = (0..vocabulary as u64).map(|token| (stream(1, token) % classes) as u16).collect();
         run(&format!("{classes} classes, each with a draw"), &|prediction| {
-            _ = prediction.class_stats(&class_of, classes as usize, &[1], &plain);
+            _ = prediction.class_stats(&class_of, classes as usize, &[(0, 1)], &plain);
         });
     }
 }

@@ -115,25 +115,28 @@ impl Prediction for FusedLogits {
         &self,
         class_of: &[u16],
         classes: usize,
-        keys: &[u64],
+        rows: &[(usize, u64)],
         transform: &LogitTransform,
     ) -> Result<Vec<Vec<ClassStat>>> {
         transform.check()?;
-        let fits = class_of.len() == self.vocabulary() && keys.len() == self.rows();
-        if !fits || (transform.temperature > 0.0 && transform.temperature < LOWEST_TEMPERATURE) {
-            return self.plain()?.class_stats(class_of, classes, keys, transform);
+        let fits = class_of.len() == self.vocabulary() && rows.iter().all(|(row, _)| *row < self.rows());
+        // What top-k and top-p leave out is drawn at a price there.
+        let filtered = transform.top_k > 0 || transform.top_p < 1.0;
+        if !fits || filtered || (transform.temperature > 0.0 && transform.temperature < LOWEST_TEMPERATURE) {
+            return self.plain()?.class_stats(class_of, classes, rows, transform);
         }
         let changes = changes(transform);
         let fused = fused_transform(transform, self.soft_cap, &changes);
         let partition = Classes { of: class_of, count: classes };
-        let rows = class_summaries(self.logits.values(), self.vocabulary(), keys, partition, &fused);
-        let answer = |(row, summaries): (usize, Vec<vocab::ClassSummary>)| {
+        let pass = || class_summaries(self.logits.values(), self.vocabulary(), rows, partition, &fused);
+        let summaries = Part::Vocabulary.time(pass);
+        let answer = |((row, key), summaries): (&(usize, u64), Vec<vocab::ClassSummary>)| {
             if summaries.iter().any(|class| class.log_sum.is_nan()) {
-                return class_stats(&self.row(row), transform, class_of, classes, keys[row]);
+                return class_stats(&self.row(*row), transform, class_of, classes, *key);
             }
             summaries.into_iter().map(class_stat).collect()
         };
-        Ok(rows.into_iter().enumerate().map(answer).collect())
+        Ok(rows.iter().zip(summaries).map(answer).collect())
     }
 
     fn away_from(&self, other: &dyn Prediction, scale: f64) -> Result<Box<dyn Prediction>> {
@@ -210,5 +213,6 @@ fn proposal(summary: &Summary) -> Proposal {
 }
 
 fn class_stat(class: vocab::ClassSummary) -> ClassStat {
-    ClassStat { log_sum: class.log_sum, best: class.best, log_best: class.log_best, drawn: class.drawn }
+    let vocab::ClassSummary { log_sum, entropy, best, log_best, log_second, drawn, log_drawn } = class;
+    ClassStat { log_sum, entropy, best, log_best, log_second, drawn, log_drawn }
 }

@@ -146,12 +146,15 @@ fn class_statistics_are_those_of_the_reference() {
         let transform = transform(&mut source, vocabulary);
         let classes = source.one_of(&[1, 3, 60]);
         let class_of: Vec<_> = (0..vocabulary).map(|_| source.below(classes) as u16).collect();
-        let keys: Vec<_> = (0..ROWS).map(|row| stream(9, (case * ROWS + row) as u64)).collect();
+        let keys: Vec<_> = (0..ROWS).rev().map(|row| (row, stream(9, (case * ROWS + row) as u64))).collect();
         let found = fused.class_stats(&class_of, classes, &keys, &transform).unwrap();
         let expected = logits.class_stats(&class_of, classes, &keys, &transform).unwrap();
         for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
             assert!(near(found.log_sum, expected.log_sum), "{found:?} {expected:?}");
             assert!(near(found.log_best, expected.log_best), "{found:?} {expected:?}");
+            assert!(near(found.log_second, expected.log_second), "{found:?} {expected:?}");
+            assert!(near(found.log_drawn, expected.log_drawn), "{found:?} {expected:?}");
+            assert!((found.entropy - expected.entropy).abs() < 1e-5, "{found:?} {expected:?}");
             assert_eq!((found.best, found.drawn), (expected.best, expected.drawn), "case {case}");
         }
         assert_eq!(found.len(), expected.len());
@@ -219,7 +222,7 @@ fn strange_rows_and_settings_go_to_the_reference() {
         }
         assert!(found[..3].iter().all(|proposal| proposal.probability.is_nan()) && found[3].best == 1);
         let stats = |prediction: &dyn Prediction| {
-            format!("{:?}", prediction.class_stats(&[0, 0, 1], 2, &[1, 2, 3, 4], &transform).unwrap()[..3].to_vec())
+            format!("{:?}", prediction.class_stats(&[0, 0, 1], 2, &[(0, 1), (1, 2), (2, 3)], &transform).unwrap())
         };
         assert_eq!(stats(&fused), stats(&logits));
     }
@@ -233,8 +236,8 @@ fn mistakes_are_the_contracts_errors() {
     assert!(message(fused.clone().with_soft_cap(0.0).unwrap_err()).contains("capped at 0"));
     let plain = LogitTransform::default();
     assert!(fused.log_probabilities(&[(0, 3)], &plain).is_err());
-    assert!(message(fused.class_stats(&[0; 2], 1, &[0; 2], &plain).unwrap_err()).contains("class map of 2"));
-    assert!(message(fused.class_stats(&[0; 3], 1, &[0], &plain).unwrap_err()).contains("1 keys"));
+    assert!(message(fused.class_stats(&[0; 2], 1, &[(0, 0)], &plain).unwrap_err()).contains("class map of 2"));
+    assert!(message(fused.class_stats(&[0; 3], 1, &[(2, 0)], &plain).unwrap_err()).contains("a prediction of 2 rows"));
     let hot = LogitTransform { temperature: -1.0, ..plain };
     assert!(message(fused.propose(&[], &hot).unwrap_err()).contains("temperature"));
 }

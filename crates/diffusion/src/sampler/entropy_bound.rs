@@ -94,6 +94,11 @@ impl Run {
 }
 
 impl BlockSampler for Run {
+    /// Draws are those of the plain answers.
+    fn doubts(&self) -> bool {
+        true
+    }
+
     fn next_step(&mut self, _: usize, _: &StepRng) -> StepTimes {
         let EntropyBoundConfig { steps, t_min, t_max, .. } = self.config;
         let left = steps.saturating_sub(self.step).max(1) as f64 / steps.max(1) as f64;

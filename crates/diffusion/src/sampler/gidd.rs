@@ -125,6 +125,10 @@ impl BlockSampler for Run {
         changed.into_iter().map(|cell| (cell.position, Action::Draft(cell.proposal.token))).collect()
     }
 
+    fn doubts(&self) -> bool {
+        self.correcting
+    }
+
     fn mixtures(&self, view: &StepView<'_>) -> Option<Vec<Mixture>> {
         Some(posteriors(view))
     }

@@ -67,6 +67,12 @@ pub trait BlockSampler: Send {
     /// What to do, given the proposals. The loop refuses actions on fixed and committed cells.
     fn step(&mut self, view: &StepView<'_>) -> Vec<(usize, Action)>;
 
+    /// Whether the next step asks the prediction to judge what is written, so that a token held says nothing for itself. A
+    /// constraint draws accordingly.
+    fn doubts(&self) -> bool {
+        false
+    }
+
     /// For samplers whose step draws each cell by itself: what it draws from, one mixture per proposal.
     fn mixtures(&self, _: &StepView<'_>) -> Option<Vec<Mixture>> {
         None
@@ -106,7 +112,7 @@ pub struct StepView<'a> {
     pub proposals: &'a [CellProposal],
     /// The forward process.
     pub noise: &'a dyn Noise,
-    /// Whether the prediction weighs the token held (see [`crate::DenoiserInfo::weighs_held`]).
+    /// Whether the proposals weigh the token held (see [`crate::DenoiserInfo::weighs_held`]); those of a constraint do.
     pub weighs_held: bool,
     /// The times of the step.
     pub times: StepTimes,

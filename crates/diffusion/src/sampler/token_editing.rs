@@ -72,6 +72,10 @@ impl Sampler for TokenEditing {
 }
 
 impl BlockSampler for Run {
+    fn doubts(&self) -> bool {
+        true
+    }
+
     fn next_step(&mut self, noisy: usize, _: &StepRng) -> StepTimes {
         StepTimes::by_count(noisy, self.total)
     }

@@ -126,6 +126,29 @@ mod tests {
         assert_eq!(stats[0].best, 2);
         assert_eq!((stats[1].best, stats[1].drawn), (1, 1));
         assert!((stats[1].log_sum - log_probability(&logits, &transform(1.0, &[3]), 1)).abs() < 1e-12);
+        assert_eq!((stats[1].entropy, stats[1].log_second), (0.0, f64::NEG_INFINITY));
+        let [a, b] = [0.0, 2.0].map(|logit: f64| logit.exp() / (1.0 + 2f64.exp()));
+        assert!((stats[0].entropy + a * a.ln() + b * b.ln()).abs() < 1e-12);
+        assert!((stats[0].log_second - stats[0].log_best + 2.0).abs() < 1e-12);
+    }
+
+    /// What top-k leaves out is not drawn where anything else can be, but no class becomes impossible.
+    #[test]
+    fn filters_leave_every_class_possible() {
+        let logits = [0.0f32, 1.0, 2.0, 0.5];
+        let top = LogitTransform { top_k: 1, ..LogitTransform::default() };
+        let stats = class_stats(&logits, &top, &[0, 1, 0, 1], 2, 5);
+        assert_eq!(stats[0].drawn, 2);
+        assert!(stats[0].log_sum > -1e-9 && stats[1].log_sum < -35.0 && stats[1].log_sum > -50.0);
+    }
+
+    #[test]
+    fn classes_are_tempered() {
+        let logits = [0.0f32, 1.0, 2.0, 0.5];
+        let stats = class_stats(&logits, &transform(0.5, &[]), &[0, 1, 0, 1], 2, 5);
+        let weights = logits.map(|logit| (2.0 * f64::from(logit)).exp());
+        let total: f64 = weights.iter().sum();
+        assert!((stats[0].log_sum - ((weights[0] + weights[2]) / total).ln()).abs() < 1e-12);
     }
 
     #[test]

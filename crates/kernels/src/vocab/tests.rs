@@ -296,13 +296,15 @@ fn class_summaries_match_the_oracle() {
         let count = source.one_of(&[1, 2, 7, 300]);
         let of: Vec<_> = (0..vocabulary).map(|_| source.below(count) as u16).collect();
         let key = case as u64;
-        let found = &class_summaries(&row, vocabulary, &[key], Classes { of: &of, count }, &transform)[0];
+        let found = &class_summaries(&row, vocabulary, &[(0, key)], Classes { of: &of, count }, &transform)[0];
         let tokens = ranked(&row, &transform);
         let Some(best) = tokens.first() else {
             assert!(found.iter().all(|class| class.log_sum.is_nan()));
             continue;
         };
-        let weight = |tokens: &[Ranked]| tokens.iter().map(|token| (token.logit - best.logit).exp()).sum::<f64>();
+        let temperature = if transform.temperature > 0.0 { transform.temperature } else { 1.0 };
+        let exponent = |token: &Ranked| (token.logit - best.logit) / temperature;
+        let weight = |tokens: &[Ranked]| tokens.iter().map(|token| exponent(token).exp()).sum::<f64>();
         let total = weight(&tokens).ln();
         for (class, found) in found.iter().enumerate() {
             let own: Vec<_> =
@@ -314,9 +316,19 @@ fn class_summaries_match_the_oracle() {
             let log_sum = weight(&own).ln() - total;
             assert!(found.log_sum == log_sum || (found.log_sum - log_sum).abs() < 4e-7, "{} {log_sum}", found.log_sum);
             assert_eq!(found.best, first.token);
-            assert!(near(found.log_best, first.logit - best.logit - total));
-            let temperature = if transform.temperature > 0.0 { transform.temperature } else { 1.0 };
+            assert!(near(found.log_best, exponent(first) - total));
+            let second = own.get(1).map_or(f64::NEG_INFINITY, |token| exponent(token) - total);
+            assert!(found.log_second == second || near(found.log_second, second), "{} {second}", found.log_second);
             assert_eq!(found.drawn, drawn(&own, key, temperature), "case {case}, class {class}");
+            let drawn = own.iter().find(|token| token.token == found.drawn).map(exponent);
+            assert!(near(found.log_drawn, drawn.unwrap() - total));
+            // -sum q ln q within the class, with q = w / sum w.
+            let sum = weight(&own);
+            let weighted: f64 = own.iter().map(|token| exponent(token).exp() * exponent(token).max(-1e300)).sum();
+            let entropy = if sum > 0.0 { sum.ln() - weighted / sum } else { 0.0 };
+            // Where weights are no normal numbers any more, nobody can say.
+            let lost = log_sum < -650.0;
+            assert!(lost || (found.entropy - entropy).abs() < 1e-5, "{} {entropy}", found.entropy);
         }
     }
 }
@@ -354,7 +366,7 @@ fn a_row_has_the_same_bits_everywhere() {
         let requests: Vec<_> = (0..rows).map(request).collect();
         let of: Vec<_> = (0..vocabulary).map(|token| (token % 5) as u16).collect();
         let targets: Vec<_> = (0..rows).map(|row| (row, 0)).collect();
-        let keys: Vec<_> = (0..rows as u64).collect();
+        let keys: Vec<_> = (0..rows).map(|row| (row, row as u64)).collect();
         // As text, so that NaN is equal to itself.
         let run = || {
             let classes = class_summaries(&logits, vocabulary, &keys, Classes { of: &of, count: 5 }, &transform);
