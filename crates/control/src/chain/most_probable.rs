@@ -27,7 +27,9 @@ impl Best {
                 }
                 Row::Held(held) => {
                     best.of_classes.resize(start + classes, f64::NEG_INFINITY);
-                    best.of_classes[start + *held as usize] = 0.0;
+                    if let Some(log) = best.of_classes[start..].get_mut(*held as usize) {
+                        *log = 0.0;
+                    }
                 }
             }
             let logs = &mut best.of_classes[start..];

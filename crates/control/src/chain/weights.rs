@@ -37,7 +37,10 @@ impl Weights {
                 }
                 Row::Held(held) => {
                     of_classes.resize(start + classes, 0.0);
-                    of_classes[start + *held as usize] = 1.0;
+                    // A class that there is not is none that a text holds.
+                    if let Some(weight) = of_classes[start..].get_mut(*held as usize) {
+                        *weight = 1.0;
+                    }
                 }
             }
             let weights = &mut of_classes[start..];
