@@ -1,13 +1,14 @@
 //! The flags that hold a text to a form, and what `--explain` tells of them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use lldm::control::Constraints;
 use lldm::control::constraint::{
     Banned, Case, Choice, EndsWith, JsonSchema, Keywords, Match, Order, Regex, Sentences, StartsWith, Template, Words,
 };
+use lldm::control::{Cache, Constraints};
 use lldm::diffusion::{Frame, Guarantee};
 use lldm::{Output, diffusion};
 
@@ -62,6 +63,15 @@ pub(crate) struct ConstraintArgs {
     /// Tell what the constraints came to: states, classes, time, ln Z at each step, the guarantee
     #[arg(long, conflicts_with = "input")]
     pub(crate) explain: bool,
+}
+
+/// Compiled constraints of earlier runs, in the user's cache folder where there is one.
+pub(crate) fn cache() -> Arc<Cache> {
+    let cache = Cache::default();
+    Arc::new(match dirs::cache_dir() {
+        Some(folder) => cache.with_folder(folder.join("lldm").join("constraints"), Cache::FILE_BYTES),
+        None => cache,
+    })
 }
 
 /// What `--explain` tells of the steps.

@@ -32,11 +32,11 @@ pub trait Machine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ByteDfa {
     /// Bytes that no state tells apart have one class.
-    byte_class: Box<[u8; 256]>,
-    classes: usize,
+    pub(super) byte_class: Box<[u8; 256]>,
+    pub(super) classes: usize,
     /// [states, classes].
-    next: Vec<u32>,
-    accepting: Vec<bool>,
+    pub(super) next: Vec<u32>,
+    pub(super) accepting: Vec<bool>,
 }
 
 /// The strings that all of several automata accept.
@@ -97,6 +97,11 @@ impl ByteDfa {
     /// The number of states.
     pub fn states(&self) -> usize {
         self.accepting.len()
+    }
+
+    /// The bytes that it takes in memory.
+    pub fn size_bytes(&self) -> usize {
+        256 + size_of_val(&self.next[..]) + size_of_val(&self.accepting[..])
     }
 
     /// The state after a byte.
