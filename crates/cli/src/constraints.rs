@@ -1,15 +1,17 @@
 //! The flags that hold a text to a form, and what `--explain` tells of them.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use lldm::control::cache::Origin;
 use lldm::control::constraint::{
     Banned, Case, Choice, EndsWith, JsonSchema, Keywords, Match, Order, Regex, Sentences, StartsWith, Template, Words,
 };
 use lldm::control::engine::Figures;
-use lldm::control::{Budget, Compiled, Constraints};
+use lldm::control::{Budget, Cache, Compiled, Constraints};
 use lldm::diffusion::{Constraint, Frame, Guarantee};
 use lldm::{Pipeline, diffusion};
 
@@ -70,6 +72,15 @@ pub(crate) struct ConstraintArgs {
     /// Tell what the constraints came to: states, classes, time, ln Z at each step, the guarantee
     #[arg(long, conflicts_with = "input")]
     pub(crate) explain: bool,
+}
+
+/// Compiled constraints of earlier runs, in the user's cache folder where there is one.
+pub(crate) fn cache() -> Arc<Cache> {
+    let cache = Cache::default();
+    Arc::new(match dirs::cache_dir() {
+        Some(folder) => cache.with_folder(folder.join("lldm").join("constraints"), Cache::FILE_BYTES),
+        None => cache,
+    })
 }
 
 /// What `--explain` tells of the steps.
@@ -182,10 +193,14 @@ impl Explained {
 
     /// Tells it all.
     pub(crate) fn tell(&self) {
-        let Figures { byte_states, states, classes, bytes, lift } = self.compiled.figures();
+        let Figures { byte_states, states, classes, bytes, lift, origin } = self.compiled.figures();
+        let from = match origin {
+            Origin::Compiled => "",
+            Origin::Memory | Origin::File => ", now from the cache",
+        };
         plain::note(&format!(
             "constraint: {byte_states} states over bytes, {states} over tokens, {classes} classes of tokens, at least {} tokens, \
-             compiled in {:.1} ms",
+             compiled in {:.1} ms{from}",
             self.compiled.fewest_tokens(),
             1e3 * (bytes + lift).as_secs_f64()
         ));
