@@ -11,6 +11,7 @@ mod vocabulary;
 pub use bytes::{All, ByteDfa, Machine, Not};
 pub use expression::{ByteSet, Expression};
 pub use lift::lift;
+pub(crate) use regex::one_line;
 pub use regex::regex;
 pub use tokens::{TokenAutomaton, TokenEdges};
 pub use vocabulary::Vocabulary;
