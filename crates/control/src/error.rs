@@ -40,6 +40,14 @@ pub enum Error {
         /// What is wrong there, in one line.
         message: String,
     },
+    /// There is no such grammar.
+    #[error("there is no grammar `{name}`: {advice}")]
+    NoGrammar {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        advice: String,
+    },
     /// A grammar that costs too much at its depth.
     #[error("nested to depth {depth}, {cause}{}", fits.map_or(String::new(), |fits| format!("; depth {fits} fits")))]
     Depth {

@@ -189,8 +189,8 @@ proptest! {
 
     #[test]
     fn both_forms_of_a_grammar_are_one_language(rules in plain()) {
-        let gbnf = Grammar::gbnf(&written(&rules, "::=", "root")).unwrap().compile(&meter());
-        let lark = Grammar::lark(&written(&rules, ":", "start")).unwrap().compile(&meter());
+        let gbnf = Grammar::gbnf(&written(&rules, "::=", "root")).unwrap().with_depth(1).compile(&meter());
+        let lark = Grammar::lark(&written(&rules, ":", "start")).unwrap().with_depth(1).compile(&meter());
         prop_assert_eq!(gbnf, lark);
     }
 }

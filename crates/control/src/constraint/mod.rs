@@ -11,7 +11,7 @@ mod template;
 
 pub use choice::Choice;
 pub use counts::{Sentences, Words};
-pub use grammar::{Grammar, Level};
+pub use grammar::{Grammar, Level, SHIPPED, Shipped, shipped};
 pub use json::JsonSchema;
 pub use keywords::{Banned, Case, EndsWith, Keywords, Match, Order, StartsWith};
 pub use language::{Language, Regex, compile};

@@ -9,7 +9,9 @@ mod lark;
 mod lark_terminals;
 mod network;
 mod recursion;
+mod shipped;
 mod syntax;
 mod terminal;
 
 pub use context_free::{Grammar, Level};
+pub use shipped::{SHIPPED, Shipped, shipped};
