@@ -187,6 +187,31 @@ proptest! {
         }
     }
 
+    /// At any depth, and letter by letter, where its lexer has nothing to choose.
+    #[cfg(feature = "verifier")]
+    #[test]
+    fn the_verifier_accepts_what_is_derived(rules in plain()) {
+        let text = written(&rules, "::=", "root");
+        let naive = Naive { rules: &rules, levels: HashSet::new() };
+        let tokens: Vec<Option<Vec<u8>>> = [&b"x"[..], b"y", b"xy", b"yyx"].iter().map(|bytes| Some(bytes.to_vec())).collect();
+        let grammar = Grammar::gbnf(&text).unwrap();
+        let Ok(verifier) = lldm_control::constraint::Verifier::new(&grammar, &tokens, &[]) else {
+            // Nothing but the empty text, or not even that.
+            prop_assert!(texts(5).iter().skip(1).all(|word| !naive.derives(word, 0)), "{}", text);
+            return Ok(());
+        };
+        for word in texts(5) {
+            let tokens: Vec<u32> = word.iter().map(|letter| u32::from(letter - b'x')).collect();
+            let derived = naive.derives(&word, 0);
+            prop_assert_eq!(verifier.accepts(&tokens), Ok(derived), "{:?} under\n{}", String::from_utf8_lossy(&word), text);
+            // The same in longer tokens.
+            if word.ends_with(b"xyyyx") {
+                let longer = [&tokens[..word.len() - 5], &[2, 3]].concat();
+                prop_assert_eq!(verifier.accepts(&longer), Ok(derived));
+            }
+        }
+    }
+
     #[test]
     fn both_forms_of_a_grammar_are_one_language(rules in plain()) {
         let gbnf = Grammar::gbnf(&written(&rules, "::=", "root")).unwrap().with_depth(1).compile(&meter());

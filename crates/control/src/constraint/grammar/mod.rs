@@ -12,6 +12,11 @@ mod recursion;
 mod shipped;
 mod syntax;
 mod terminal;
+#[cfg(feature = "verifier")]
+mod verifier;
+mod written;
 
 pub use context_free::{Grammar, Level};
 pub use shipped::{SHIPPED, Shipped, shipped};
+#[cfg(feature = "verifier")]
+pub use verifier::{Prefix, Verifier};
