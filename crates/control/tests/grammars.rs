@@ -359,6 +359,9 @@ fn the_same_in_both_forms() {
 fn what_cannot_be_read_is_told_with_its_line() {
     let message = |text: &str| Grammar::lark(text).unwrap_err().to_string();
     for (text, line, part) in [
+        ("start: \"a\"??", 1, "repeated twice"),
+        ("start: \"a\"~2\n  | \"b\" *+", 2, "repeated twice"),
+        ("start: A\nA: ~~\"a\"", 2, "where a part belongs"),
         ("start: a\n", 1, "`a` is defined nowhere: define it"),
         ("start: nmae\nname: \"a\"", 1, "write `name`"),
         ("a: \"x\"", 1, "no rule `start`"),
@@ -399,6 +402,7 @@ fn what_cannot_be_read_is_told_with_its_line() {
     }
     let message = |text: &str| Grammar::gbnf(text).unwrap_err().to_string();
     for (text, line, part) in [
+        ("root ::= \"a\"{2}?", 1, "repeated twice"),
         ("root ::= item\n", 1, "`item` is defined nowhere"),
         ("a ::= \"x\"\n", 2, "no rule `root`"),
         ("root ::= <think> \"a\"", 1, "a token"),
@@ -434,6 +438,15 @@ fn hostile_grammars_end() {
     assert_eq!(guarantee, Guarantee::Exact);
     // Rules that are one another, without a text between.
     check(&gbnf("root ::= a | \"x\"\na ::= b | \"y\"\nb ::= root | a b | "), &["", "x", "y", "xyx"], &["z"]);
+
+    // As much within itself as is read; Lark's terminals do more at each level.
+    let nested = |open: &str, close: &str| open.repeat(199) + "\"a\"" + &close.repeat(199);
+    check(
+        &gbnf(&format!("root ::= {}", nested("(\"b\" ", ")? | \"c\""))),
+        &["c", "bbc", "bb", ""],
+        &["a", "bba", "cb"],
+    );
+    check(&lark(&format!("start: A\nA: {}", nested("\"c\" | ~(~\"b\" & ", ")+"))), &["c"], &[]);
 
     let budget = Budget { states: 20_000, bytes: 64 << 20, time: Duration::from_secs(10) };
     let mut doubled = "root ::= a0\n".to_string();

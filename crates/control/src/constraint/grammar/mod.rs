@@ -7,6 +7,7 @@ mod fragment;
 mod gbnf;
 mod lark;
 mod lark_terminals;
+mod lark_text;
 mod network;
 mod recursion;
 mod shipped;
