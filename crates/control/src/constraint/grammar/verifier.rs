@@ -181,6 +181,13 @@ mod tests {
     }
 
     #[test]
+    fn a_verifier_is_shared_by_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Verifier>();
+        shared::<Prefix>();
+    }
+
+    #[test]
     fn what_is_beyond_it_is_an_error_of_one_line() {
         let (tokens, end) = vocabulary();
         let never = Grammar::lark("start: N\nN: \"a\" & \"b\"").unwrap();
