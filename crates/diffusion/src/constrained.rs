@@ -102,12 +102,13 @@ impl Run<'_> {
             return Err(broken("a joint draw without a constraint"));
         };
         let (canvas, greedy) = (&open.canvas, self.bans.plain.temperature == 0.0);
-        let banned = &self.bans.plain.banned;
         let behind = self.tokens.len() + canvas.len();
         let given = self.sequence.pins.iter().filter_map(|(at, token)| Some((at.checked_sub(behind)?, *token)));
         let given: Vec<_> = given.collect();
         let given = given.as_slice();
-        let text = constraint.draw(&ConstraintView { canvas, given, stats, leans, banned, greedy, rng, purpose })?;
+        let (banned, ends_from) = (&self.bans.plain.banned, self.bans.ends_from(self.tokens.len()));
+        let view = ConstraintView { canvas, given, stats, leans, banned, ends_from, greedy, rng, purpose };
+        let text = constraint.draw(&view)?;
         if text.len() != canvas.len() {
             return Err(broken(&format!("a constraint drew {} tokens for {} cells", text.len(), canvas.len())));
         }

@@ -6,7 +6,8 @@
 
 use lldm_diffusion::rng::Purpose;
 use lldm_diffusion::{
-    Canvas, Constraint, ConstraintRun, ConstraintView, LogitTransform, Prediction, Proposal, Result, StepRng, Token,
+    Canvas, Cell, Constraint, ConstraintRun, ConstraintView, LogitTransform, Prediction, Proposal, Result, StepRng,
+    Token,
 };
 
 /// Draws the tokens of a canvas jointly: a proposal for each of its L cells, whose tokens make a valid text or leave one possible.
@@ -32,12 +33,16 @@ pub fn round(
     for ((at, _), found) in rows.into_iter().zip(found) {
         stats[at] = found;
     }
+    // What is given belongs to the text.
+    let fixed = (0..cells.len()).rfind(|at| cells[*at] == Cell::Fixed).unwrap_or(0);
+    let ends_from = if given.is_empty() { fixed } else { cells.len() };
     run.draw(&ConstraintView {
         canvas,
         given,
         stats: &stats,
         leans: &vec![None; cells.len()],
         banned: &transform.banned,
+        ends_from,
         greedy: transform.temperature == 0.0,
         rng,
         purpose: Purpose::Constraint,

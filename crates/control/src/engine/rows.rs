@@ -33,18 +33,6 @@ pub(super) struct OpenRow {
 pub(super) struct Floors {
     /// A token of each class, where one may be written.
     pub(super) tokens: Vec<Option<Token>>,
-    /// The cell in which the text that was drawn last ends, if one was drawn and ends on the canvas.
-    pub(super) stop: Option<usize>,
-    /// The first cell in which a text may end at all.
-    pub(super) first_end: usize,
-}
-
-impl Floors {
-    /// Whether a text may be ended in a cell although the prediction excludes it: as the one that was drawn last, or anywhere where
-    /// none was.
-    fn may_end(&self, at: usize) -> bool {
-        self.stop.map_or(at >= self.first_end, |stop| stop == at)
-    }
 }
 
 impl CellRow {
@@ -168,7 +156,7 @@ fn open(view: &ConstraintView<'_>, at: usize, automaton: &TokenAutomaton, floors
         for (class, stat) in stats.iter_mut().enumerate() {
             let ends = class == usize::from(automaton.end_class());
             if let (true, Some(token)) =
-                (stat.log_sum < LOG_FLOOR && (!ends || floors.may_end(at)), floors.tokens[class])
+                (stat.log_sum < LOG_FLOOR && (!ends || at >= view.ends_from), floors.tokens[class])
             {
                 *stat = ClassStat {
                     log_sum: LOG_FLOOR,
