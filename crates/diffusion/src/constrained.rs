@@ -47,6 +47,17 @@ impl Run<'_> {
         }
     }
 
+    /// Fails where a canvas that was given as a whole is no part of a valid text: no step has looked at it.
+    pub(crate) fn check_given(&mut self, rng: &StepRng) -> Result<()> {
+        let Some(cells) = self.open.as_ref().filter(|open| open.steps == 0).map(|open| open.canvas.len()) else {
+            return Ok(());
+        };
+        if self.constraint.is_some() {
+            self.draw(&vec![Vec::new(); cells], &vec![None; cells], Purpose::Constraint, rng)?;
+        }
+        Ok(())
+    }
+
     /// The sampler's actions with commitments that belong to one valid text.
     pub(crate) fn settled(&mut self, mut actions: Vec<(usize, Action)>, step: Step, rng: &StepRng) -> Result<Settled> {
         let Step { mut proposals, stats } = step;
@@ -91,8 +102,12 @@ impl Run<'_> {
             return Err(broken("a joint draw without a constraint"));
         };
         let (canvas, greedy) = (&open.canvas, self.bans.plain.temperature == 0.0);
+        let behind = self.tokens.len() + canvas.len();
+        let given = self.sequence.pins.iter().filter_map(|(at, token)| Some((at.checked_sub(behind)?, *token)));
+        let given: Vec<_> = given.collect();
+        let given = given.as_slice();
         let (banned, ends_from) = (&self.bans.plain.banned, self.bans.ends_from(self.tokens.len()));
-        let view = ConstraintView { canvas, stats, leans, banned, ends_from, greedy, rng, purpose };
+        let view = ConstraintView { canvas, given, stats, leans, banned, ends_from, greedy, rng, purpose };
         let text = constraint.draw(&view)?;
         if text.len() != canvas.len() {
             return Err(broken(&format!("a constraint drew {} tokens for {} cells", text.len(), canvas.len())));
