@@ -149,6 +149,11 @@ pub(super) fn rows(
 
 fn open(view: &ConstraintView<'_>, at: usize, automaton: &TokenAutomaton, floors: Option<&Floors>) -> OpenRow {
     let mut stats = view.stats[at].clone();
+    // Nothing that the cell may hold has any probability.
+    let none = f64::NEG_INFINITY;
+    for stat in stats.iter_mut().filter(|stat| stat.log_sum.is_nan()) {
+        *stat = ClassStat { log_sum: none, entropy: 0.0, log_best: none, log_second: none, log_drawn: none, ..*stat };
+    }
     if let Some(floors) = floors {
         for (class, stat) in stats.iter_mut().enumerate() {
             let ends = class == usize::from(automaton.end_class());
