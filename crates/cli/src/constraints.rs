@@ -186,7 +186,8 @@ impl Explained {
 
     /// Notes a frame.
     pub(crate) fn see(&mut self, frame: &Frame) {
-        if let (Some(log_z), false) = (frame.log_z, frame.done) {
+        // A canvas that opens or closes shows the last step once more.
+        if let Some(log_z) = frame.log_z.filter(|_| self.steps.last().is_none_or(|(step, _)| *step < frame.step)) {
             self.steps.push((frame.step, log_z));
         }
     }

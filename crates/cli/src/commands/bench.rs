@@ -18,6 +18,7 @@ use lldm_train::data::Places;
 use serde_json::{Map, Value};
 
 use super::bench_constraints::{self, ConstraintsArgs};
+use super::bench_fluency::{self, FluencyArgs};
 use super::bench_kernels::{self, KernelsArgs};
 use super::bench_model;
 use super::bench_report::{Bench, JudgeReport};
@@ -110,6 +111,8 @@ enum What {
     Kernels(Box<KernelsArgs>),
     /// Constraints by kind: their compilation, and what a step under them costs
     Constraints(Box<ConstraintsArgs>),
+    /// What constraints cost in fluency, beside the naive ways of imposing them
+    Fluency(Box<FluencyArgs>),
 }
 
 impl BenchArgs {
@@ -130,6 +133,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     match &args.what {
         Some(What::Kernels(args)) => return bench_kernels::run(args),
         Some(What::Constraints(args)) => return bench_constraints::run(args),
+        Some(What::Fluency(args)) => return bench_fluency::run(args),
         None => {}
     }
     // `requires` would say nothing: beside the model, which excludes random weights, clap lets it go.

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod bench_constraints;
+mod bench_fluency;
 mod bench_kernels;
 mod bench_model;
 mod bench_report;
