@@ -9,8 +9,10 @@ pub mod budget;
 pub mod chain;
 pub mod constraint;
 pub mod error;
+pub mod guidance;
 
 pub use automaton::{ByteDfa, Machine, TokenAutomaton, Vocabulary};
 pub use budget::Budget;
 pub use chain::{Chain, Marginals, Path, Place, Row};
 pub use error::{Error, Result};
+pub use guidance::ClassifierFree;

@@ -47,7 +47,7 @@ impl Run<'_> {
         step: Step,
         rng: &StepRng,
     ) -> Result<(Vec<(usize, Action)>, Vec<CellProposal>)> {
-        let Step { mut proposals, stats } = step;
+        let Step { mut proposals, stats, .. } = step;
         if self.constraint.is_none() {
             return Ok((actions, proposals));
         }

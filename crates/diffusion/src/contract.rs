@@ -144,6 +144,12 @@ pub trait Guidance: Send + Sync {
 
     /// Joins the conditional and the unconditional prediction.
     fn guide(&self, with: &dyn Prediction, without: &dyn Prediction) -> Result<Box<dyn Prediction>>;
+
+    /// Whether a step that draws each cell from the reverse posterior of noise that nothing marks is to mix the two posteriors
+    /// instead, at [`Guidance::scale`]. Every other step joins the predictions.
+    fn mixes_posteriors(&self) -> bool {
+        false
+    }
 }
 
 /// What a stop rule is shown after each step.

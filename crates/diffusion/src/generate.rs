@@ -141,18 +141,15 @@ pub fn generate(
         if !waiting.contains(&true) {
             break;
         }
-        let mut predictions = denoise(parts, &runs, &mut contexts, &waiting, Condition::Given)?;
-        let mut passes = 1;
-        if let Some(guidance) = parts.guidance.filter(|guidance| guidance.scale() != 0.0) {
-            let without = denoise(parts, &runs, &mut contexts, &waiting, Condition::Hidden)?;
-            for (with, without) in predictions.iter_mut().zip(&without) {
-                *with = guidance.guide(with.as_ref(), without.as_ref())?;
-            }
-            passes = 2;
+        let predictions = denoise(parts, &runs, &mut contexts, &waiting, Condition::Given)?;
+        let mut without = match parts.guidance.filter(|guidance| guidance.scale() != 0.0) {
+            Some(_) => denoise(parts, &runs, &mut contexts, &waiting, Condition::Hidden)?,
+            None => Vec::new(),
         }
+        .into_iter();
         let active = runs.iter_mut().zip(&waiting).filter(|(_, waits)| **waits).map(|(run, _)| run);
         for (run, prediction) in active.zip(predictions) {
-            run.absorb(prediction, passes, &mut observer)?;
+            run.absorb(prediction, without.next(), &mut observer)?;
         }
     }
     Ok(runs.into_iter().zip(&contexts).map(|(run, context)| run.finish(context)).collect())

@@ -19,6 +19,8 @@ pub(crate) struct Open {
     pub(crate) steps: usize,
     pub(crate) times: StepTimes,
     pub(crate) prediction: Option<Box<dyn Prediction>>,
+    /// The answer without the prefix, where guidance has not joined the two.
+    pub(crate) without: Option<Box<dyn Prediction>>,
     /// Whether `prediction` is what the denoiser would answer now.
     pub(crate) valid: bool,
 }
@@ -45,6 +47,7 @@ impl Open {
             steps: 0,
             times: StepTimes::new(1.0, 1.0),
             prediction: None,
+            without: None,
             valid: false,
         }
     }

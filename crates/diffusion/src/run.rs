@@ -114,10 +114,10 @@ impl<'a> Run<'a> {
     pub(crate) fn absorb(
         &mut self,
         prediction: Box<dyn Prediction>,
-        passes: usize,
+        without: Option<Box<dyn Prediction>>,
         observer: &mut Option<&mut dyn Observer>,
     ) -> Result<()> {
-        self.usage.nfe += passes;
+        self.usage.nfe += 1 + usize::from(without.is_some());
         if let Some(open) = &mut self.open {
             if prediction.rows() != open.canvas.len() {
                 return Err(Error::Contract {
@@ -125,6 +125,7 @@ impl<'a> Run<'a> {
                 });
             }
             open.prediction = Some(prediction);
+            open.without = without;
         }
         self.step(observer)
     }
@@ -191,6 +192,7 @@ impl<'a> Run<'a> {
             proposals: &step.proposals,
             noise: self.parts.noise,
             weighs_held: info.weighs_held || self.constraint.is_some(),
+            mixed: step.mixed,
             times,
             rng: &rng,
         };

@@ -73,6 +73,12 @@ pub trait BlockSampler: Send {
         false
     }
 
+    /// Whether the step with those times draws each cell from the reverse posterior alone, so that guidance may mix posteriors
+    /// (see [`StepView::mixed`]).
+    fn draws_posterior(&self, _: &dyn Noise, _: StepTimes) -> bool {
+        false
+    }
+
     /// For samplers whose step draws each cell by itself: what it draws from, one mixture per proposal.
     fn mixtures(&self, _: &StepView<'_>) -> Option<Vec<Mixture>> {
         None
@@ -114,6 +120,9 @@ pub struct StepView<'a> {
     pub noise: &'a dyn Noise,
     /// Whether the proposals weigh the token held (see [`crate::DenoiserInfo::weighs_held`]); those of a constraint do.
     pub weighs_held: bool,
+    /// Whether the proposals are draws of what the cells hold after the step: guidance has mixed the posteriors already. Only
+    /// where [`BlockSampler::draws_posterior`] says so.
+    pub mixed: bool,
     /// The times of the step.
     pub times: StepTimes,
     /// The step's randomness.
