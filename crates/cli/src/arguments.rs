@@ -19,7 +19,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Write a text, and watch the noise become words
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Replay a recorded run, or make a picture of it
     Trace(trace::TraceArgs),
     /// Train a model by a recipe

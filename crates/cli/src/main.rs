@@ -8,6 +8,7 @@ mod arguments;
 mod bundled;
 mod commands;
 mod config;
+mod constraints;
 mod device;
 mod failure;
 mod judge;
@@ -46,7 +47,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         lldm_kernels::selected_kernel()?;
     }
     match command {
-        Command::Run(args) => commands::run::run(args),
+        Command::Run(args) => commands::run::run(*args),
         Command::Trace(args) => commands::trace::run(&args),
         Command::Train(args) => commands::train::run(&args),
         Command::Recipes(args) => commands::recipes::run(&args),

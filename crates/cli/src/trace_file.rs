@@ -164,7 +164,7 @@ mod tests {
     fn frame(step: usize, tokens: &[Token]) -> Frame {
         let cell = |token: &Token| FrameCell { state: Cell::Draft, token: *token, probability: 0.1 };
         let cells = tokens.iter().map(cell).collect();
-        Frame { sequence: 0, canvas: 0, block: 0, step, time: 0.5, nfe: step, cells, done: false }
+        Frame { sequence: 0, canvas: 0, block: 0, step, time: 0.5, nfe: step, log_z: None, cells, done: false }
     }
 
     #[test]

@@ -8,11 +8,13 @@ pub mod automaton;
 pub mod budget;
 pub mod chain;
 pub mod constraint;
+pub mod engine;
 pub mod error;
 pub mod guidance;
 
 pub use automaton::{ByteDfa, Machine, TokenAutomaton, Vocabulary};
 pub use budget::Budget;
 pub use chain::{Chain, Marginals, Path, Place, Row};
+pub use engine::{Compiled, Constraints, Joint};
 pub use error::{Error, Result};
 pub use guidance::ClassifierFree;

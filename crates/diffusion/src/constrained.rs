@@ -15,6 +15,13 @@ use crate::run::{Run, broken};
 use crate::sampler::{Action, CellProposal, Reads};
 use crate::vocabulary::ClassStat;
 
+/// What a sampler did, made a part of one valid text.
+pub(crate) struct Settled {
+    pub(crate) actions: Vec<(usize, Action)>,
+    /// What the actions come from.
+    pub(crate) proposals: Vec<CellProposal>,
+}
+
 /// How much a token that stands is favoured, in nats: a constraint changes it where it must.
 const STANDS: f64 = 20.0;
 /// The most that a token may be favoured by.
@@ -40,16 +47,11 @@ impl Run<'_> {
         }
     }
 
-    /// The sampler's actions with commitments that belong to one valid text, and the proposals that they come from.
-    pub(crate) fn settled(
-        &mut self,
-        mut actions: Vec<(usize, Action)>,
-        step: Step,
-        rng: &StepRng,
-    ) -> Result<(Vec<(usize, Action)>, Vec<CellProposal>)> {
+    /// The sampler's actions with commitments that belong to one valid text.
+    pub(crate) fn settled(&mut self, mut actions: Vec<(usize, Action)>, step: Step, rng: &StepRng) -> Result<Settled> {
         let Step { mut proposals, stats, .. } = step;
         if self.constraint.is_none() {
-            return Ok((actions, proposals));
+            return Ok(Settled { actions, proposals });
         }
         let drawn = |at: usize| proposals.iter().find(|cell| cell.position == at).map(|cell| cell.proposal.token);
         let commits = actions.iter().filter_map(|(at, action)| match action {
@@ -58,7 +60,7 @@ impl Run<'_> {
         });
         let commits: Vec<_> = commits.collect();
         if commits.iter().all(|(at, token)| drawn(*at) == Some(*token)) {
-            return Ok((actions, proposals));
+            return Ok(Settled { actions, proposals });
         }
         let mut leans = vec![None; stats.len()];
         for (at, token) in &commits {
@@ -75,7 +77,7 @@ impl Run<'_> {
                 *token = text[*at].token;
             }
         }
-        Ok((actions, proposals))
+        Ok(Settled { actions, proposals })
     }
 
     fn draw(
@@ -89,7 +91,8 @@ impl Run<'_> {
             return Err(broken("a joint draw without a constraint"));
         };
         let (canvas, greedy) = (&open.canvas, self.bans.plain.temperature == 0.0);
-        let text = constraint.draw(&ConstraintView { canvas, stats, leans, greedy, rng, purpose })?;
+        let banned = &self.bans.plain.banned;
+        let text = constraint.draw(&ConstraintView { canvas, stats, leans, banned, greedy, rng, purpose })?;
         if text.len() != canvas.len() {
             return Err(broken(&format!("a constraint drew {} tokens for {} cells", text.len(), canvas.len())));
         }

@@ -99,6 +99,8 @@ pub struct ConstraintView<'a> {
     pub stats: &'a [Vec<ClassStat>],
     /// What else is known of the L cells.
     pub leans: &'a [Option<Lean>],
+    /// Tokens that no cell may hold, whatever the prediction says of them.
+    pub banned: &'a [Token],
     /// Whether the most probable text is wanted, not a draw.
     pub greedy: bool,
     /// The step's randomness.

@@ -2,6 +2,7 @@
 
 use crate::bans::Bans;
 use crate::canvas::Token;
+use crate::constrained::Settled;
 use crate::contract::{Compat, ConstraintRun, Observer, Stop, StopView};
 use crate::denoiser::{Condition, Context, State, StepInput};
 use crate::error::{Error, Result};
@@ -197,7 +198,7 @@ impl<'a> Run<'a> {
             rng: &rng,
         };
         let actions = sampler.step(&view);
-        let (actions, proposals) = self.settled(actions, step, &rng)?;
+        let Settled { actions, proposals } = self.settled(actions, step, &rng)?;
         let Some(open) = &mut self.open else { return Ok(()) };
         for (at, action) in &actions {
             let cell = proposals.iter().find(|cell| cell.position == *at);

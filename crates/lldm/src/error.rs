@@ -14,6 +14,9 @@ pub enum Error {
     /// The model failed.
     #[error(transparent)]
     Model(#[from] lldm_models::Error),
+    /// A constraint that cannot be used.
+    #[error(transparent)]
+    Constraint(#[from] lldm_control::Error),
     /// The judge failed.
     #[error(transparent)]
     Judge(#[from] JudgeError),

@@ -1,5 +1,7 @@
 //! A text being set up, and how it is written: from prompts and settings to outputs.
 
+use lldm_control::constraint::Language;
+use lldm_control::{Compiled, Constraints, Joint};
 use lldm_diffusion::stop::EndOfText;
 use lldm_diffusion::{
     Constraint, EndRule, Error as DiffusionError, GenerateConfig, Guidance, LogitTransform, Observer, Parts, Sequence,
@@ -8,6 +10,7 @@ use lldm_diffusion::{
 use lldm_models::{Defaults, LoadedModel};
 use serde_json::Value;
 
+use crate::constraint::used;
 use crate::error::{Error, Result};
 use crate::output::{Output, UsedSampler};
 use crate::pipeline::Pipeline;
@@ -25,7 +28,7 @@ pub struct Generate<'a> {
     first: u64,
     bias: Vec<(Token, f32)>,
     banned: Vec<Token>,
-    constraint: Option<&'a dyn Constraint>,
+    constraints: Constraints,
     guidance: Option<&'a dyn Guidance>,
     observer: Option<Box<dyn Observer + 'a>>,
 }
@@ -40,7 +43,7 @@ impl<'a> Generate<'a> {
             first: 0,
             bias: Vec::new(),
             banned: Vec::new(),
-            constraint: None,
+            constraints: Constraints::new(),
             guidance: None,
             observer: None,
         }
@@ -136,9 +139,15 @@ impl<'a> Generate<'a> {
         self
     }
 
-    /// A language that the text must belong to.
-    pub fn constraint(mut self, constraint: &'a dyn Constraint) -> Self {
-        self.constraint = Some(constraint);
+    /// A language that the text must belong to, beside those named before.
+    pub fn constraint(mut self, language: impl Language + 'static) -> Self {
+        self.constraints = self.constraints.with(language);
+        self
+    }
+
+    /// All constraints at once; those named before are forgotten.
+    pub fn constraints(mut self, constraints: Constraints) -> Self {
+        self.constraints = constraints;
         self
     }
 
@@ -162,14 +171,28 @@ impl<'a> Generate<'a> {
 
     /// Writes all texts.
     pub fn run_all(self) -> Result<Vec<Output>> {
-        let Self { pipeline, prompts, request, seed, first, bias, banned, constraint, guidance, mut observer } = self;
+        let Self { pipeline, prompts, request, seed, first, bias, banned, constraints, guidance, mut observer } = self;
         let model = &pipeline.model;
         let mut layers = pipeline.layers.clone();
         layers.push(Layer { origin: Origin::Request, values: request });
         let settings = Settings::resolve(&layers)?;
         let mut waiting = Vec::with_capacity(prompts.len());
+        // Each constraint that is needed, by what stands between prompt and text.
+        let mut compiled: Vec<(Joint, Compiled)> = Vec::new();
         for (prompt, number) in prompts.into_iter().zip(first..) {
             let mut first_banned = Vec::new();
+            let mut joint = None;
+            if !constraints.is_empty() {
+                let spelled = pipeline.spelled()?;
+                let own = match &prompt.prefix {
+                    Prefix::Text(text) => spelled.joint(text),
+                    Prefix::Tokens(tokens) => spelled.joint(&model.tokenizer.decode(tokens)?),
+                };
+                if compiled.iter().all(|(joint, _)| *joint != own) {
+                    compiled.push((own, constraints.compile(&spelled.vocabulary, own)?));
+                }
+                joint = Some(own);
+            }
             let prefix = match prompt.prefix {
                 Prefix::Text(text) => {
                     if !prompt.within_word && text.ends_with(char::is_alphanumeric) {
@@ -182,17 +205,18 @@ impl<'a> Generate<'a> {
             // A text with a seed of its own is the first of that seed.
             let (seed, index) = prompt.seed.map_or((seed, number), |own| (own, 0));
             let fitted = fit(&settings, model, prefix.len())?;
-            waiting.push((fitted, Sequence { prefix, pins: prompt.pins, first_banned, seed, index }));
+            waiting.push(((fitted, joint), Sequence { prefix, pins: prompt.pins, first_banned, seed, index }));
         }
-        let setup = Setup { model, bias, banned, constraint, guidance };
+        let setup = Setup { model, bias, banned, guidance };
         let mut outputs: Vec<Option<Output>> = waiting.iter().map(|_| None).collect();
         // Texts that are left different room are written apart, so that each is what it would be alone.
         while let Some(first) = outputs.iter().position(Option::is_none) {
-            let settings = &waiting[first].0;
-            let group: Vec<_> = (first..waiting.len()).filter(|at| waiting[*at].0 == *settings).collect();
+            let key = &waiting[first].0;
+            let group: Vec<_> = (first..waiting.len()).filter(|at| waiting[*at].0 == *key).collect();
+            let constraint = compiled.iter().find(|(joint, _)| Some(*joint) == key.1).map(|(_, compiled)| compiled);
             let sequences: Vec<_> = group.iter().map(|at| waiting[*at].1.clone()).collect();
             let observer = observer.as_mut().map(|observer| observer.as_mut() as &mut dyn Observer);
-            for (at, output) in group.into_iter().zip(setup.write(settings, &sequences, observer)?) {
+            for (at, output) in group.into_iter().zip(setup.write(&key.0, constraint, &sequences, observer)?) {
                 outputs[at] = Some(output);
             }
         }
@@ -205,7 +229,6 @@ struct Setup<'a> {
     model: &'a LoadedModel,
     bias: Vec<(Token, f32)>,
     banned: Vec<Token>,
-    constraint: Option<&'a dyn Constraint>,
     guidance: Option<&'a dyn Guidance>,
 }
 
@@ -214,6 +237,7 @@ impl Setup<'_> {
     fn write(
         &self,
         settings: &Settings,
+        constraint: Option<&Compiled>,
         sequences: &[Sequence],
         observer: Option<&mut dyn Observer>,
     ) -> Result<Vec<Output>> {
@@ -227,7 +251,7 @@ impl Setup<'_> {
             sampler: sampler.as_ref(),
             stop: &stop,
             guidance: self.guidance,
-            constraint: self.constraint,
+            constraint: constraint.map(|constraint| constraint as &dyn Constraint),
         };
         let config = GenerateConfig {
             max_tokens: settings.max_tokens,
@@ -250,8 +274,9 @@ impl Setup<'_> {
             .into_iter()
             .zip(sequences)
             .map(|(generation, sequence)| {
+                let text = model.tokenizer.decode(&generation.tokens)?;
                 Ok(Output {
-                    text: model.tokenizer.decode(&generation.tokens)?,
+                    text: constraint.map_or(text.as_str(), |constraint| constraint.text_of(&text)).to_string(),
                     tokens: generation.tokens,
                     probabilities: generation.probabilities,
                     seed: sequence.seed,
@@ -271,6 +296,7 @@ impl Setup<'_> {
                     },
                     usage: generation.usage,
                     finish_reason: generation.finish,
+                    constraint: constraint.map(used),
                 })
             })
             .collect()

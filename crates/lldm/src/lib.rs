@@ -10,8 +10,10 @@
 //! ```
 //!
 //! [`Pipeline`] joins a model, its tokenizer and a sampler. [`likelihood`] measures how probable a text is, [`judge`]
-//! and [`metric`] how good generated text is. The process itself is in [`diffusion`], the networks in [`models`].
+//! and [`metric`] how good generated text is. What a text may be held to is in [`control`], the process itself in [`diffusion`], the
+//! networks in [`models`].
 
+mod constraint;
 pub mod error;
 pub mod generate;
 pub mod judge;
@@ -25,6 +27,7 @@ mod vocabulary;
 
 pub use error::{Error, Result};
 pub use generate::Generate;
+pub use lldm_control as control;
 pub use lldm_diffusion as diffusion;
 pub use lldm_models as models;
 pub use output::Output;

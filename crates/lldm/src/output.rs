@@ -3,12 +3,13 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use lldm_diffusion::{FinishReason, Token, Usage};
+use lldm_diffusion::{FinishReason, Guarantee, Token, Usage};
 
 /// A finished text with everything that decided it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Output {
-    /// The text behind the prompt.
+    /// The text behind the prompt. Under a constraint it is what the constraint speaks of, without a space that joins it to the
+    /// prompt.
     pub text: String,
     /// Its tokens.
     #[serde(skip)]
@@ -26,6 +27,25 @@ pub struct Output {
     pub usage: Usage,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// The constraint that it obeys, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<UsedConstraint>,
+}
+
+/// A constraint as it was compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct UsedConstraint {
+    /// How far it is guaranteed to hold.
+    pub guarantee: Guarantee,
+    /// States of the automaton over bytes.
+    pub byte_states: usize,
+    /// States of the automaton over tokens.
+    pub states: usize,
+    /// Classes of tokens that it tells apart.
+    pub classes: usize,
+    /// Seconds that it took to compile.
+    #[serde(skip)]
+    pub compile_s: f64,
 }
 
 /// A sampler with its resolved settings and those of the loop.

@@ -1,7 +1,11 @@
 //! A model, its tokenizer and the settings that it writes under, joined.
 
+use std::sync::{Arc, OnceLock};
+
+use lldm_control::{Compiled, Constraints, Vocabulary};
 use lldm_models::{Device, LoadedModel, Tokenizer};
 
+use crate::constraint::Spelled;
 use crate::error::Result;
 use crate::generate::Generate;
 use crate::prompt::Prompt;
@@ -11,6 +15,8 @@ use crate::settings::{Layer, Origin, Settings};
 pub struct Pipeline {
     pub(crate) model: LoadedModel,
     pub(crate) layers: Vec<Layer>,
+    /// What constraints know of the tokenizer, once one was asked for.
+    pub(crate) spelled: OnceLock<Arc<Spelled>>,
 }
 
 impl Pipeline {
@@ -27,7 +33,7 @@ impl Pipeline {
     /// Wraps a loaded model.
     pub fn new(model: LoadedModel) -> Self {
         let layers = vec![Layer { origin: Origin::Checkpoint, values: model.defaults.clone() }];
-        Self { model, layers }
+        Self { model, layers, spelled: OnceLock::new() }
     }
 
     /// Adds settings from the environment, the project or the user.
@@ -50,6 +56,17 @@ impl Pipeline {
     /// The settings as they stand without a request.
     pub fn settings(&self) -> Result<Settings> {
         Settings::resolve(&self.layers)
+    }
+
+    /// The bytes of the model's tokens, as constraints read them.
+    pub fn vocabulary(&self) -> Result<&Vocabulary> {
+        Ok(&self.spelled()?.vocabulary)
+    }
+
+    /// Constraints compiled for a text behind `prompt`.
+    pub fn compile(&self, constraints: &Constraints, prompt: &str) -> Result<Compiled> {
+        let spelled = self.spelled()?;
+        Ok(constraints.compile(&spelled.vocabulary, spelled.joint(prompt))?)
     }
 
     /// Sets up a text.

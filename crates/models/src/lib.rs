@@ -18,7 +18,7 @@ pub mod trunk_denoiser;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use fused_logits::FusedLogits;
-pub use load::{LoadedModel, StorageUse, Tokenizer, load, load_on};
+pub use load::{LoadedModel, StorageUse, TokenBytes, Tokenizer, load, load_on};
 pub use process::{Answers, NoiseConfig};
 pub use random_weights::RandomWeights;
 pub use registry::Defaults;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::run_lines;
 use crate::config;
+use crate::constraints::{ConstraintArgs, Explained};
 use crate::device::DeviceArgs;
 use crate::render::canvas::END_GLYPH;
 use crate::render::screen::{Screen, is_live, wants_colour};
@@ -33,6 +34,8 @@ pub(crate) struct RunArgs {
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
+    #[command(flatten)]
+    pub(crate) constraints: ConstraintArgs,
     /// Let the text go on within the word that the prompt ends with
     #[arg(long)]
     pub(crate) within_word: bool,
@@ -97,6 +100,7 @@ struct Watcher {
     screen: Option<Screen>,
     /// The lines of frames, which a trace keeps and --jsonl writes at once.
     lines: Option<FrameLines>,
+    explained: Option<Explained>,
     kept: Vec<String>,
     write: bool,
     failed: Option<anyhow::Error>,
@@ -111,6 +115,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         return run_lines::run(&args, input, layers);
     }
     let request = args.sampling.request()?;
+    let constraints = args.constraints.read()?;
     let prompt = prompt(args.prompt.as_deref())?;
     let trace = args.trace.as_deref().map(trace_file::Writer::create).transpose()?;
     let start = Instant::now();
@@ -126,19 +131,23 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let mut watcher = Watcher {
         screen: (show == Show::Canvas).then(|| Screen::open(&prompt, args.fps)),
         lines: (args.jsonl || args.trace.is_some()).then(FrameLines::default),
+        explained: args.constraints.explain.then(Explained::default),
         write: args.jsonl,
         ..Watcher::default()
     };
     let start = Instant::now();
-    let generate =
-        pipeline.generate(args.prompt_of(&prompt)).request(request).seed(args.seed.unwrap_or_else(draw_seed));
+    let generate = pipeline
+        .generate(args.prompt_of(&prompt))
+        .request(request)
+        .constraints(constraints)
+        .seed(args.seed.unwrap_or_else(draw_seed));
     let output = generate.observe(|frame: &Frame| watcher.timed(frame, &pipeline, &text_of)).run();
     // Showing the frames takes time that the model does not.
     let generate_s = start.elapsed().saturating_sub(watcher.watched).as_secs_f64();
     if let Some(mut screen) = watcher.screen.take() {
         screen.clear();
     }
-    let Watcher { kept, failed, .. } = watcher;
+    let Watcher { kept, failed, explained, .. } = watcher;
     let output = output?;
     if let Some(error) = failed {
         return Err(error);
@@ -151,6 +160,9 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         json::say(&result(&output, args.timing.then_some((load_s, generate_s)))?)?;
     } else if show != Show::None {
         write_text(&args, show, &pipeline, &prompt, &output)?;
+    }
+    if let Some(explained) = explained {
+        explained.tell(&output);
     }
     if args.verbose || (!args.quiet && std::io::stderr().is_terminal()) {
         plain::note(&figures(&output, load_s, generate_s));
@@ -187,6 +199,9 @@ impl Watcher {
     fn take(&mut self, frame: &Frame, pipeline: &Pipeline, text_of: &dyn Fn(Token) -> String) {
         if let Some(screen) = &mut self.screen {
             screen.show(frame, text_of);
+        }
+        if let Some(explained) = &mut self.explained {
+            explained.see(frame);
         }
         let Some(lines) = &mut self.lines else { return };
         let written = lines.line(frame, &|token| pipeline.tokenizer().piece(token)).and_then(|line| {
@@ -229,7 +244,9 @@ fn result(output: &Output, times: Option<(f64, f64)>) -> Result<Value> {
 fn write_text(args: &RunArgs, show: Show, pipeline: &Pipeline, prompt: &str, output: &Output) -> Result<()> {
     let on_canvas = show == Show::Canvas && is_live() && std::io::stdout().is_terminal();
     if prompt.is_empty() || !(args.echo || on_canvas) {
-        return Ok(plain::say(output.text.trim_start())?);
+        // What a constraint speaks of is kept to the last byte.
+        let text = if output.constraint.is_some() { &output.text } else { output.text.trim_start() };
+        return Ok(plain::say(text)?);
     }
     let mut tokens = pipeline.tokenizer().encode(prompt)?;
     tokens.extend(&output.tokens);

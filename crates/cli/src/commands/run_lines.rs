@@ -59,6 +59,7 @@ struct Earlier {
 /// `lldm run --seed` makes each text again.
 pub(super) fn run(args: &RunArgs, input: &Path, layers: Vec<Layer>) -> Result<()> {
     let request = args.sampling.request()?;
+    args.constraints.read()?;
     if args.batch == 0 {
         bail!("--batch is 0, but at least 1 text is written at a time");
     }
@@ -138,7 +139,8 @@ fn write(args: &RunArgs, pipeline: &Pipeline, request: &Defaults, seed: u64, tas
         let seed = task.seed.unwrap_or(seed.wrapping_add(task.line as u64 - 1));
         args.prompt_of(&task.prompt).seed(seed)
     });
-    Ok(pipeline.generate_all(prompts.collect()).request(request.clone()).run_all()?)
+    let constraints = args.constraints.read()?;
+    Ok(pipeline.generate_all(prompts.collect()).request(request.clone()).constraints(constraints).run_all()?)
 }
 
 fn read(path: &Path) -> Result<Vec<Task>> {

@@ -178,7 +178,17 @@ mod tests {
 
     fn frame(step: usize, cells: &[(Cell, Token, f32)]) -> Frame {
         let cells = cells.iter().map(|(state, token, p)| FrameCell { state: *state, token: *token, probability: *p });
-        Frame { sequence: 0, canvas: 0, block: 0, step, time: 0.5, nfe: step, cells: cells.collect(), done: false }
+        Frame {
+            sequence: 0,
+            canvas: 0,
+            block: 0,
+            step,
+            time: 0.5,
+            nfe: step,
+            log_z: None,
+            cells: cells.collect(),
+            done: false,
+        }
     }
 
     /// One cell of each kind.

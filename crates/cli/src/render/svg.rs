@@ -308,7 +308,7 @@ mod tests {
         let frame = |(step, states): (usize, &[Cell; 4])| {
             let cells = (0..).zip(states).map(|(token, state)| FrameCell { state: *state, token, probability: 0.5 });
             let (cells, done) = (cells.collect(), step == 2);
-            Frame { sequence: 0, canvas: 0, block: 0, step, time: 1.0, nfe: step, cells, done }
+            Frame { sequence: 0, canvas: 0, block: 0, step, time: 1.0, nfe: step, log_z: None, cells, done }
         };
         states.iter().enumerate().map(frame).collect()
     }

@@ -77,8 +77,17 @@ mod tests {
 
     #[test]
     fn spans_become_keyframes_and_the_last_frame_stays() {
-        let frame =
-            Frame { sequence: 0, canvas: 0, block: 0, step: 0, time: 0.0, nfe: 0, cells: Vec::new(), done: false };
+        let frame = Frame {
+            sequence: 0,
+            canvas: 0,
+            block: 0,
+            step: 0,
+            time: 0.0,
+            nfe: 0,
+            log_z: None,
+            cells: Vec::new(),
+            done: false,
+        };
         let frames = [frame.clone(), frame.clone(), frame];
         let mut timeline = Timeline::new(&frames, 1.0);
         assert_eq!(timeline.class(2, 3), "a z i2-3");

@@ -11,6 +11,14 @@ pub trait Language {
     /// # Errors
     /// What is wrong with the constraint, that nothing satisfies it, or that it costs too much.
     fn automaton(&self, meter: &Meter) -> Result<ByteDfa>;
+
+    /// Its automaton, and the depth of nesting at which the language was cut to have one, if it was.
+    ///
+    /// # Errors
+    /// As [`Language::automaton`].
+    fn bounded(&self, meter: &Meter) -> Result<(ByteDfa, Option<u32>)> {
+        Ok((self.automaton(meter)?, None))
+    }
 }
 
 /// What an expression matches, as a whole.
@@ -24,19 +32,28 @@ impl Language for Regex {
 }
 
 /// The texts that satisfy all of several constraints.
+///
+/// # Errors
+/// As [`Language::automaton`].
 pub fn compile(languages: &[&dyn Language], budget: Budget) -> Result<ByteDfa> {
-    let meter = budget.meter();
+    Ok(intersection(languages, &budget.meter())?.0)
+}
+
+/// The same within a compilation at work, and the smallest depth of nesting at which one of the languages was cut.
+pub(crate) fn intersection(languages: &[&dyn Language], meter: &Meter) -> Result<(ByteDfa, Option<u32>)> {
     let mut all: Option<ByteDfa> = None;
+    let mut depth: Option<u32> = None;
     for language in languages {
-        let one = language.automaton(&meter)?;
+        let (one, cut) = language.bounded(meter)?;
+        depth = depth.into_iter().chain(cut).min();
         // One by one, minimised between: what two of them exclude is never multiplied by a third.
         all = Some(match all {
-            Some(before) => ByteDfa::all(&[before, one], &meter)?,
+            Some(before) => ByteDfa::all(&[before, one], meter)?,
             None => one,
         });
     }
     match all {
-        Some(all) => Ok(all),
-        None => regex("(?s-u:.*)", &meter),
+        Some(all) => Ok((all, depth)),
+        None => Ok((regex("(?s-u:.*)", meter)?, None)),
     }
 }

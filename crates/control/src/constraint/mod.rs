@@ -12,5 +12,6 @@ pub use choice::Choice;
 pub use counts::{Sentences, Words};
 pub use json::JsonSchema;
 pub use keywords::{Banned, Case, EndsWith, Keywords, Match, Order, StartsWith};
+pub(crate) use language::intersection;
 pub use language::{Language, Regex, compile};
 pub use template::Template;

@@ -74,6 +74,10 @@ impl Tokenizer {
         self.special.contains(&token)
     }
 
+    pub(super) fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
     /// The id of a token by its name.
     pub fn token(&self, name: &str) -> Option<Token> {
         self.inner.token_to_id(name)

@@ -121,6 +121,10 @@ impl Language for JsonSchema {
     fn automaton(&self, meter: &Meter) -> Result<ByteDfa> {
         Ok(self.compile(meter)?.0)
     }
+
+    fn bounded(&self, meter: &Meter) -> Result<(ByteDfa, Option<u32>)> {
+        self.compile(meter)
+    }
 }
 
 struct Compiler<'a> {

@@ -1,0 +1,122 @@
+//! A constraint that is ready for a tokenizer: an automaton over its tokens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lldm_diffusion::{Constraint, ConstraintRun, Guarantee, Token};
+
+use super::constraints::Joint;
+use super::run::Run;
+use crate::automaton::{ByteDfa, TokenAutomaton};
+use crate::error::Error;
+
+/// A constraint compiled for a tokenizer.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    text: ByteDfa,
+    joint: Joint,
+    automaton: Arc<TokenAutomaton>,
+    end: Vec<Token>,
+    lengths: Lengths,
+    guarantee: Guarantee,
+    figures: Figures,
+}
+
+/// What a constraint came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// States of the automaton over bytes.
+    pub byte_states: usize,
+    /// States of the automaton over tokens.
+    pub states: usize,
+    /// Classes of tokens, that of the end tokens and that of those which no text holds among them.
+    pub classes: usize,
+    /// The time to compile the automaton over bytes.
+    pub bytes: Duration,
+    /// The time to lift it to tokens.
+    pub lift: Duration,
+}
+
+/// How many tokens a text may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lengths {
+    pub(super) fewest: usize,
+    pub(super) most: usize,
+}
+
+impl Compiled {
+    pub(super) fn new(
+        text: ByteDfa,
+        joint: Joint,
+        automaton: Arc<TokenAutomaton>,
+        end: Vec<Token>,
+        lengths: Lengths,
+        guarantee: Guarantee,
+        figures: Figures,
+    ) -> Self {
+        Self { text, joint, automaton, end, lengths, guarantee, figures }
+    }
+
+    /// The automaton over tokens.
+    pub fn automaton(&self) -> &Arc<TokenAutomaton> {
+        &self.automaton
+    }
+
+    /// What it came to.
+    pub fn figures(&self) -> Figures {
+        self.figures
+    }
+
+    /// The tokens that end a text.
+    pub fn end(&self) -> &[Token] {
+        &self.end
+    }
+
+    /// The fewest tokens of a text.
+    pub fn fewest_tokens(&self) -> usize {
+        self.automaton.distance(0).max(self.lengths.fewest)
+    }
+
+    /// Whether a text is accepted; the number of its tokens is not asked for.
+    pub fn accepts(&self, text: &str) -> bool {
+        self.text.accepts(text.as_bytes())
+    }
+
+    /// The part of what was written behind a prompt that the constraint speaks of: without the space of the joint.
+    pub fn text_of<'a>(&self, written: &'a str) -> &'a str {
+        match (self.joint, written.strip_prefix(' ')) {
+            (Joint::Optional, Some(rest)) if self.accepts(rest) => rest,
+            _ => written,
+        }
+    }
+
+    pub(super) fn lengths(&self) -> Lengths {
+        self.lengths
+    }
+}
+
+impl Constraint for Compiled {
+    fn guarantee(&self) -> Guarantee {
+        self.guarantee
+    }
+
+    fn class_of(&self) -> &[u16] {
+        self.automaton.class_of()
+    }
+
+    fn classes(&self) -> usize {
+        self.automaton.classes()
+    }
+
+    fn start(&self, budget: usize) -> lldm_diffusion::Result<Box<dyn ConstraintRun>> {
+        let needed = self.fewest_tokens();
+        if needed > budget {
+            return Err(infeasible(&Error::TooLong { needed, room: budget }));
+        }
+        Ok(Box::new(Run::new(self.clone(), budget)))
+    }
+}
+
+pub(super) fn infeasible(error: &Error) -> lldm_diffusion::Error {
+    lldm_diffusion::Error::Infeasible { message: error.to_string() }
+}

@@ -1,0 +1,105 @@
+//! The constraints of a request: what the text must be, and how many tokens it may have.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use lldm_diffusion::Guarantee;
+
+use super::compiled::{Compiled, Figures, Lengths};
+use crate::automaton::{ByteDfa, Expression, Vocabulary, lift};
+use crate::budget::{Budget, Meter};
+use crate::constraint::{Language, intersection};
+use crate::error::{Error, Result};
+
+/// What may stand between the prompt and the text, and belongs to neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Joint {
+    /// Nothing.
+    #[default]
+    None,
+    /// A space, or nothing: where the prompt ends within a line, most tokens that begin a word bring their space along.
+    Optional,
+    /// A space: every token brings one along, which is not written before the first.
+    Space,
+}
+
+/// Constraints that hold together.
+#[derive(Default)]
+pub struct Constraints {
+    languages: Vec<Box<dyn Language>>,
+    fewest: Option<usize>,
+    most: Option<usize>,
+    budget: Budget,
+}
+
+impl Constraints {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One more.
+    #[must_use]
+    pub fn with(mut self, language: impl Language + 'static) -> Self {
+        self.languages.push(Box::new(language));
+        self
+    }
+
+    /// From so many to so many tokens; the end token is none of them.
+    #[must_use]
+    pub fn tokens(mut self, from: usize, to: Option<usize>) -> Self {
+        self.fewest = Some(from);
+        self.most = to;
+        self
+    }
+
+    /// What the compilation may cost.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Whether there is no constraint.
+    pub fn is_empty(&self) -> bool {
+        self.languages.is_empty() && self.fewest.is_none() && self.most.is_none()
+    }
+
+    /// The constraints for a tokenizer, behind a prompt that ends with that joint.
+    ///
+    /// # Errors
+    /// What is wrong with one of them, that they exclude each other, or that they cost too much.
+    pub fn compile(&self, vocabulary: &Vocabulary, joint: Joint) -> Result<Compiled> {
+        let (start, meter) = (Instant::now(), self.budget.meter());
+        let languages: Vec<_> = self.languages.iter().map(AsRef::as_ref).collect();
+        let (text, depth) = intersection(&languages, &meter)?;
+        let joined = joined(&text, joint, &meter)?;
+        let bytes = start.elapsed();
+        let automaton = lift(&joined, vocabulary, &meter)?;
+        let lengths = Lengths { fewest: self.fewest.unwrap_or(0), most: self.most.unwrap_or(usize::MAX) };
+        if lengths.fewest > lengths.most {
+            let message = format!("at least {} and at most {} tokens cannot be", lengths.fewest, lengths.most);
+            return Err(Error::Empty { message });
+        }
+        let figures = Figures {
+            byte_states: joined.states(),
+            states: automaton.states(),
+            classes: automaton.classes(),
+            bytes,
+            lift: start.elapsed().saturating_sub(bytes),
+        };
+        let guarantee = depth.map_or(Guarantee::Exact, Guarantee::ExactBoundedDepth);
+        let end = vocabulary.end().to_vec();
+        Ok(Compiled::new(text, joint, Arc::new(automaton), end, lengths, guarantee, figures))
+    }
+}
+
+/// The language behind its joint.
+fn joined(text: &ByteDfa, joint: Joint, meter: &Meter) -> Result<ByteDfa> {
+    let space = match joint {
+        Joint::None => return Ok(text.clone()),
+        Joint::Optional => Expression::text(" ").optional(),
+        Joint::Space => Expression::text(" "),
+    };
+    space.then(Expression::Automaton(Arc::new(text.clone()))).compile(meter)
+}
