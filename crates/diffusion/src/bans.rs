@@ -17,6 +17,7 @@ use crate::vocabulary::{ClassStat, Draw};
 pub(crate) type Ask<'a> = &'a dyn Fn(&[RowRequest<'_>], &LogitTransform) -> Result<Vec<Proposal>>;
 
 /// The transforms of a sequence's cells.
+#[derive(Clone)]
 pub(crate) struct Bans {
     /// Where nothing is given to the right.
     pub(crate) plain: LogitTransform,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canvas::{Canvas, Token};
 use crate::error::{Error, Result};
+use crate::fork::ForkConstraint;
 use crate::frame::Frame;
 use crate::prediction::{Prediction, Proposal};
 use crate::rng::{Purpose, StepRng};
@@ -123,8 +124,8 @@ pub struct Lean {
     pub log_extra: f64,
 }
 
-/// A constraint at work on one sequence.
-pub trait ConstraintRun: Send {
+/// A constraint at work on one sequence. It is `Clone`.
+pub trait ConstraintRun: Send + ForkConstraint {
     /// Draws a whole valid text for the canvas jointly. The answer holds one proposal per cell, with the statistics of the cell given
     /// that the text is valid (`best` is the most probable token of the cell by itself); committing any of the tokens drawn leaves
     /// the rest completable. What is said of given and written cells is not read.

@@ -19,7 +19,7 @@ impl Run<'_> {
             && self.config.transform.temperature * open.times.heat > 0.0
             && open.sampler.as_ref().is_some_and(|sampler| sampler.draws_posterior(self.parts.noise, open.times));
         if !mixes {
-            open.prediction = Some(guidance.guide(with.as_ref(), without.as_ref())?);
+            open.prediction = Some(guidance.guide(with.as_ref(), without.as_ref())?.into());
             open.without = None;
         }
         Ok(mixes)

@@ -59,6 +59,7 @@ pub enum Tail {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ancestral(pub AncestralConfig);
 
+#[derive(Clone)]
 struct Run {
     config: AncestralConfig,
     step: usize,

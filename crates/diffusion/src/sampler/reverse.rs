@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::canvas::{Canvas, Token};
 use crate::contract::{Compat, Statistics};
+use crate::fork::ForkSampler;
 use crate::noise::{Mixture, Noise};
 use crate::prediction::Proposal;
 use crate::rng::StepRng;
@@ -59,8 +60,8 @@ pub struct BlockStart {
     pub compat: Compat,
 }
 
-/// A sampler at work on one block of one sequence.
-pub trait BlockSampler: Send {
+/// A sampler at work on one block of one sequence. It is `Clone`.
+pub trait BlockSampler: Send + ForkSampler {
     /// The times of the next step; called only while some cell of the block is open. `noisy` cells hold noise.
     fn next_step(&mut self, noisy: usize, rng: &StepRng) -> StepTimes;
 
