@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, completions, convert, data, doctor, eval, man, methods, recipes, run, samplers, score, show, trace, train,
+    bench, completions, convert, data, doctor, eval, fill, man, methods, recipes, run, samplers, score, show, trace,
+    train,
 };
 
 /// Run, train and measure large language diffusion models: text that is denoised, a whole block at once.
@@ -20,6 +21,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Write a text, and watch the noise become words
     Run(Box<run::RunArgs>),
+    /// Write the gaps of a text; all else comes back byte for byte
+    Fill(Box<fill::FillArgs>),
     /// Replay a recorded run, or make a picture of it
     Trace(trace::TraceArgs),
     /// Train a model by a recipe

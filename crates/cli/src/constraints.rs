@@ -4,12 +4,13 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use lldm::control::Constraints;
 use lldm::control::constraint::{
     Banned, Case, Choice, EndsWith, JsonSchema, Keywords, Match, Order, Regex, Sentences, StartsWith, Template, Words,
 };
-use lldm::diffusion::{Frame, Guarantee};
-use lldm::{Output, diffusion};
+use lldm::control::engine::Figures;
+use lldm::control::{Compiled, Constraints};
+use lldm::diffusion::{Constraint, Frame, Guarantee};
+use lldm::{Pipeline, diffusion};
 
 use crate::render::plain;
 
@@ -17,7 +18,7 @@ use crate::render::plain;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Constraints")]
 pub(crate) struct ConstraintArgs {
-    /// Words that must stand in the text, separated by commas (`\,` is a comma)
+    /// Words that must stand in the text, separated by commas (`\,` is a comma); without --length or a form, it is one sentence
     #[arg(long, value_name = "WORDS")]
     pub(crate) must_include: Vec<String>,
     /// Words of which one must stand in the text
@@ -65,8 +66,8 @@ pub(crate) struct ConstraintArgs {
 }
 
 /// What `--explain` tells of the steps.
-#[derive(Default)]
 pub(crate) struct Explained {
+    compiled: Compiled,
     /// Step and ln Z.
     steps: Vec<(usize, f64)>,
 }
@@ -139,9 +140,29 @@ impl ConstraintArgs {
         }
         Ok(all)
     }
+
+    /// The same for a model: where words must stand in the text and nothing says how long it is, it is one sentence, if the model
+    /// can end one.
+    pub(crate) fn complete(&self, all: Constraints, pipeline: &Pipeline) -> Result<Constraints> {
+        let form = self.regex.len() + self.choices.len() + self.length.len();
+        let form = form > 0 || self.json_schema.is_some() || self.template.is_some() || self.ends_with.is_some();
+        if self.must_include.is_empty() || form {
+            return Ok(all);
+        }
+        let ends = |(_, bytes): (_, &[u8])| bytes.iter().any(|byte| b".!?".contains(byte));
+        match pipeline.vocabulary()?.tokens().any(ends) {
+            true => Ok(all.with(Sentences { from: 1, to: Some(1) })),
+            false => Ok(all),
+        }
+    }
 }
 
 impl Explained {
+    /// For these constraints.
+    pub(crate) fn new(compiled: Compiled) -> Self {
+        Self { compiled, steps: Vec::new() }
+    }
+
     /// Notes a frame.
     pub(crate) fn see(&mut self, frame: &Frame) {
         if let (Some(log_z), false) = (frame.log_z, frame.done) {
@@ -150,19 +171,18 @@ impl Explained {
     }
 
     /// Tells it all.
-    pub(crate) fn tell(&self, output: &Output) {
-        let Some(used) = &output.constraint else { return };
+    pub(crate) fn tell(&self) {
+        let Figures { byte_states, states, classes, bytes, lift } = self.compiled.figures();
         plain::note(&format!(
-            "constraint: {} states over bytes, {} over tokens, {} classes of tokens, compiled in {:.1} ms",
-            used.byte_states,
-            used.states,
-            used.classes,
-            1e3 * used.compile_s
+            "constraint: {byte_states} states over bytes, {states} over tokens, {classes} classes of tokens, at least {} tokens, \
+             compiled in {:.1} ms",
+            self.compiled.fewest_tokens(),
+            1e3 * (bytes + lift).as_secs_f64()
         ));
         for (step, log_z) in &self.steps {
             plain::note(&format!("step {step}: ln Z {log_z:.3}"));
         }
-        plain::note(&format!("guarantee: {}", guarantee(used.guarantee)));
+        plain::note(&format!("guarantee: {}", guarantee(self.compiled.guarantee())));
     }
 }
 

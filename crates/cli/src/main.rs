@@ -48,6 +48,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     }
     match command {
         Command::Run(args) => commands::run::run(*args),
+        Command::Fill(args) => commands::fill::run(&args),
         Command::Trace(args) => commands::trace::run(&args),
         Command::Train(args) => commands::train::run(&args),
         Command::Recipes(args) => commands::recipes::run(&args),

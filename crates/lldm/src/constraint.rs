@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lldm_control::{Compiled, Joint, Vocabulary};
-use lldm_diffusion::Constraint;
+use lldm_diffusion::{Constraint, Token};
 
 use crate::error::Result;
 use crate::output::UsedConstraint;
@@ -12,11 +12,17 @@ use crate::pipeline::Pipeline;
 /// A tokenizer as constraints read it.
 pub(crate) struct Spelled {
     pub(crate) vocabulary: Vocabulary,
+    bytes: Vec<Option<Vec<u8>>>,
     /// Whether the first token of a text is written without the space that it begins with.
-    first_without_space: bool,
+    pub(crate) first_without_space: bool,
 }
 
 impl Spelled {
+    /// The bytes of a token; none for a special one.
+    pub(crate) fn bytes(&self, token: Token) -> &[u8] {
+        self.bytes.get(token as usize).and_then(Option::as_deref).unwrap_or_default()
+    }
+
     /// What stands between a prompt and its text.
     pub(crate) fn joint(&self, prompt: &str) -> Joint {
         match self.first_without_space {
@@ -38,7 +44,7 @@ impl Pipeline {
         // A model may have more outputs than its tokenizer has tokens: nothing is written by the others.
         found.bytes.resize(info.vocabulary, None);
         let vocabulary = Vocabulary::new(&found.bytes, &info.end);
-        let spelled = Spelled { vocabulary, first_without_space: found.first_without_space };
+        let spelled = Spelled { vocabulary, bytes: found.bytes, first_without_space: found.first_without_space };
         Ok(self.spelled.get_or_init(|| Arc::new(spelled)))
     }
 }
@@ -51,6 +57,5 @@ pub(crate) fn used(constraint: &Compiled) -> UsedConstraint {
         byte_states: figures.byte_states,
         states: figures.states,
         classes: figures.classes,
-        compile_s: (figures.bytes + figures.lift).as_secs_f64(),
     }
 }

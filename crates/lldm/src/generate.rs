@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::output::{Output, UsedSampler};
 use crate::pipeline::Pipeline;
 use crate::prompt::{Prefix, Prompt};
-use crate::settings::{Layer, Origin, Settings};
+use crate::settings::{Origin, Settings};
 use crate::vocabulary::{never_written, within_word};
 
 /// A generation being set up.
@@ -163,6 +163,11 @@ impl<'a> Generate<'a> {
         self
     }
 
+    pub(crate) fn observer(mut self, observer: Box<dyn Observer + 'a>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     /// Writes the one text.
     pub fn run(self) -> Result<Output> {
         let mut outputs = self.run_all()?;
@@ -173,9 +178,7 @@ impl<'a> Generate<'a> {
     pub fn run_all(self) -> Result<Vec<Output>> {
         let Self { pipeline, prompts, request, seed, first, bias, banned, constraints, guidance, mut observer } = self;
         let model = &pipeline.model;
-        let mut layers = pipeline.layers.clone();
-        layers.push(Layer { origin: Origin::Request, values: request });
-        let settings = Settings::resolve(&layers)?;
+        let settings = pipeline.settings_for(&request)?;
         let mut waiting = Vec::with_capacity(prompts.len());
         // Each constraint that is needed, by what stands between prompt and text.
         let mut compiled: Vec<(Joint, Compiled)> = Vec::new();
@@ -184,9 +187,10 @@ impl<'a> Generate<'a> {
             let mut joint = None;
             if !constraints.is_empty() {
                 let spelled = pipeline.spelled()?;
-                let own = match &prompt.prefix {
-                    Prefix::Text(text) => spelled.joint(text),
-                    Prefix::Tokens(tokens) => spelled.joint(&model.tokenizer.decode(tokens)?),
+                let own = match (prompt.joint, &prompt.prefix) {
+                    (Some(joint), _) => joint,
+                    (None, Prefix::Text(text)) => spelled.joint(text),
+                    (None, Prefix::Tokens(tokens)) => spelled.joint(&model.tokenizer.decode(tokens)?),
                 };
                 if compiled.iter().all(|(joint, _)| *joint != own) {
                     compiled.push((own, constraints.compile(&spelled.vocabulary, own)?));

@@ -15,6 +15,7 @@
 
 mod constraint;
 pub mod error;
+pub mod fill;
 pub mod generate;
 pub mod judge;
 pub mod likelihood;
@@ -26,6 +27,7 @@ pub mod settings;
 mod vocabulary;
 
 pub use error::{Error, Result};
+pub use fill::{Fill, FillText, Filled};
 pub use generate::Generate;
 pub use lldm_control as control;
 pub use lldm_diffusion as diffusion;

@@ -33,7 +33,7 @@ pub struct Output {
 }
 
 /// A constraint as it was compiled.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct UsedConstraint {
     /// How far it is guaranteed to hold.
     pub guarantee: Guarantee,
@@ -43,9 +43,6 @@ pub struct UsedConstraint {
     pub states: usize,
     /// Classes of tokens that it tells apart.
     pub classes: usize,
-    /// Seconds that it took to compile.
-    #[serde(skip)]
-    pub compile_s: f64,
 }
 
 /// A sampler with its resolved settings and those of the loop.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use lldm_control::{Compiled, Constraints, Vocabulary};
-use lldm_models::{Device, LoadedModel, Tokenizer};
+use lldm_models::{Defaults, Device, LoadedModel, Tokenizer};
 
 use crate::constraint::Spelled;
 use crate::error::Result;
@@ -56,6 +56,13 @@ impl Pipeline {
     /// The settings as they stand without a request.
     pub fn settings(&self) -> Result<Settings> {
         Settings::resolve(&self.layers)
+    }
+
+    /// The settings as they stand with a request.
+    pub(crate) fn settings_for(&self, request: &Defaults) -> Result<Settings> {
+        let mut layers = self.layers.clone();
+        layers.push(Layer { origin: Origin::Request, values: request.clone() });
+        Settings::resolve(&layers)
     }
 
     /// The bytes of the model's tokens, as constraints read them.

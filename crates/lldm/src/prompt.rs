@@ -1,5 +1,6 @@
 //! What a text is asked for with.
 
+use lldm_control::Joint;
 use lldm_diffusion::Token;
 
 /// A prompt: text or tokens before the canvas, and cells given inside it.
@@ -9,6 +10,8 @@ pub struct Prompt {
     pub(crate) pins: Vec<(usize, Token)>,
     pub(crate) seed: Option<u64>,
     pub(crate) within_word: bool,
+    /// What stands between the prompt and a text under a constraint, where it is not that of the prompt's text.
+    pub(crate) joint: Option<Joint>,
 }
 
 /// The prefix, before or after tokenization.
@@ -39,6 +42,11 @@ impl Prompt {
     #[must_use]
     pub fn pin(mut self, position: usize, token: Token) -> Self {
         self.pins.push((position, token));
+        self
+    }
+
+    pub(crate) fn joint(mut self, joint: Joint) -> Self {
+        self.joint = Some(joint);
         self
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod convert;
 pub(crate) mod data;
 pub(crate) mod doctor;
 pub(crate) mod eval;
+pub(crate) mod fill;
 pub(crate) mod man;
 pub(crate) mod methods;
 pub(crate) mod noises;

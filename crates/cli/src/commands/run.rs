@@ -121,6 +121,11 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let start = Instant::now();
     let pipeline = Pipeline::load_on(&args.model, args.device.device)?.with_layers(layers);
     let load_s = start.elapsed().as_secs_f64();
+    let constraints = args.constraints.complete(constraints, &pipeline)?;
+    let explained = match args.constraints.explain {
+        true => Some(Explained::new(pipeline.compile(&constraints, &prompt)?)),
+        false => None,
+    };
     let text_of = texts(&pipeline);
 
     let show = args.show.unwrap_or(match () {
@@ -131,7 +136,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let mut watcher = Watcher {
         screen: (show == Show::Canvas).then(|| Screen::open(&prompt, args.fps)),
         lines: (args.jsonl || args.trace.is_some()).then(FrameLines::default),
-        explained: args.constraints.explain.then(Explained::default),
+        explained,
         write: args.jsonl,
         ..Watcher::default()
     };
@@ -162,7 +167,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         write_text(&args, show, &pipeline, &prompt, &output)?;
     }
     if let Some(explained) = explained {
-        explained.tell(&output);
+        explained.tell();
     }
     if args.verbose || (!args.quiet && std::io::stderr().is_terminal()) {
         plain::note(&figures(&output, load_s, generate_s));

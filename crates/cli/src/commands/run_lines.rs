@@ -139,7 +139,7 @@ fn write(args: &RunArgs, pipeline: &Pipeline, request: &Defaults, seed: u64, tas
         let seed = task.seed.unwrap_or(seed.wrapping_add(task.line as u64 - 1));
         args.prompt_of(&task.prompt).seed(seed)
     });
-    let constraints = args.constraints.read()?;
+    let constraints = args.constraints.complete(args.constraints.read()?, pipeline)?;
     Ok(pipeline.generate_all(prompts.collect()).request(request.clone()).constraints(constraints).run_all()?)
 }
 

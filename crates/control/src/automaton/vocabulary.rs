@@ -44,6 +44,11 @@ impl Vocabulary {
         self.size
     }
 
+    /// The tokens that a text can hold, with their bytes, in the order of these.
+    pub fn tokens(&self) -> impl Iterator<Item = (Token, &[u8])> {
+        self.sorted.iter().map(|entry| (entry.token, &*entry.bytes))
+    }
+
     /// The tokens that end a text.
     pub fn end(&self) -> &[Token] {
         &self.end

@@ -2,6 +2,7 @@
 
 mod choice;
 mod counts;
+mod infill;
 mod json;
 mod keywords;
 mod language;
@@ -10,6 +11,7 @@ mod template;
 
 pub use choice::Choice;
 pub use counts::{Sentences, Words};
+pub use infill::{Infill, Piece};
 pub use json::JsonSchema;
 pub use keywords::{Banned, Case, EndsWith, Keywords, Match, Order, StartsWith};
 pub(crate) use language::intersection;

@@ -78,11 +78,12 @@ impl OpenRow {
     /// The probability of a token given its class.
     pub(super) fn within(&self, class: u16, token: Token) -> f64 {
         let stat = &self.stats[usize::from(class)];
-        let log_p = match self.lean {
-            Some((own, lean)) if own == class && lean.token == token => leant(&lean),
+        let lean = self.lean.filter(|(own, lean)| *own == class && lean.token == token).map(|(_, lean)| lean);
+        let log_p = match lean {
+            Some(lean) if lean.log_extra > f64::NEG_INFINITY => leant(&lean),
             _ if token == stat.drawn => stat.log_drawn,
             _ if token == stat.best => stat.log_best,
-            _ => f64::NEG_INFINITY,
+            _ => lean.map_or(f64::NEG_INFINITY, |lean| lean.log_p),
         };
         (log_p - self.log_total - self.sums[usize::from(class)]).exp().min(1.0)
     }
@@ -148,6 +149,11 @@ pub(super) fn rows(
 
 fn open(view: &ConstraintView<'_>, at: usize, automaton: &TokenAutomaton, floors: Option<&Floors>) -> OpenRow {
     let mut stats = view.stats[at].clone();
+    // Nothing that the cell may hold has any probability.
+    let none = f64::NEG_INFINITY;
+    for stat in stats.iter_mut().filter(|stat| stat.log_sum.is_nan()) {
+        *stat = ClassStat { log_sum: none, entropy: 0.0, log_best: none, log_second: none, log_drawn: none, ..*stat };
+    }
     if let Some(floors) = floors {
         for (class, stat) in stats.iter_mut().enumerate() {
             let ends = class == usize::from(automaton.end_class());
@@ -166,7 +172,7 @@ fn open(view: &ConstraintView<'_>, at: usize, automaton: &TokenAutomaton, floors
             }
         }
     }
-    let lean = view.leans[at].filter(|lean| lean.log_extra > f64::NEG_INFINITY && !view.banned.contains(&lean.token));
+    let lean = view.leans[at].filter(|lean| !view.banned.contains(&lean.token));
     let lean = lean.and_then(|lean| Some((*automaton.class_of().get(lean.token as usize)?, lean)));
     let mut sums: Vec<f64> = stats.iter().map(|stat| stat.log_sum).collect();
     let mut best: Vec<f64> = stats.iter().map(|stat| stat.log_best).collect();
