@@ -17,4 +17,4 @@ pub use budget::Budget;
 pub use chain::{Chain, Marginals, Path, Place, Row};
 pub use engine::{Compiled, Constraints, Joint};
 pub use error::{Error, Result};
-pub use guidance::ClassifierFree;
+pub use guidance::{ClassifierFree, PotentialKind, Scorer, Steering, SteeringConfig};
