@@ -1,14 +1,17 @@
 //! The flags that hold a text to a form, and what `--explain` tells of them.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use lldm::control::cache::Origin;
 use lldm::control::constraint::{
     Banned, Case, Choice, EndsWith, JsonSchema, Keywords, Match, Order, Regex, Sentences, StartsWith, Template, Words,
 };
 use lldm::control::engine::Figures;
-use lldm::control::{Compiled, Constraints};
+use lldm::control::{Budget, Cache, Compiled, Constraints};
 use lldm::diffusion::{Constraint, Frame, Guarantee};
 use lldm::{Pipeline, diffusion};
 
@@ -60,9 +63,24 @@ pub(crate) struct ConstraintArgs {
     /// How the text ends
     #[arg(long, value_name = "TEXT")]
     pub(crate) ends_with: Option<String>,
+    /// The most states that the compilation of the constraints may come to [default: 50000]
+    #[arg(long, value_name = "STATES")]
+    pub(crate) constraint_states: Option<usize>,
+    /// The most seconds that it may take [default: 20]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) constraint_seconds: Option<u64>,
     /// Tell what the constraints came to: states, classes, time, ln Z at each step, the guarantee
     #[arg(long, conflicts_with = "input")]
     pub(crate) explain: bool,
+}
+
+/// Compiled constraints of earlier runs, in the user's cache folder where there is one.
+pub(crate) fn cache() -> Arc<Cache> {
+    let cache = Cache::default();
+    Arc::new(match dirs::cache_dir() {
+        Some(folder) => cache.with_folder(folder.join("lldm").join("constraints"), Cache::FILE_BYTES),
+        None => cache,
+    })
 }
 
 /// What `--explain` tells of the steps.
@@ -82,7 +100,10 @@ enum Unit {
 impl ConstraintArgs {
     /// The constraints that the flags ask for.
     pub(crate) fn read(&self) -> Result<Constraints> {
-        let mut all = Constraints::new();
+        let mut budget = Budget::default();
+        budget.states = self.constraint_states.unwrap_or(budget.states);
+        budget.time = self.constraint_seconds.map_or(budget.time, Duration::from_secs);
+        let mut all = Constraints::new().budget(budget);
         let matches = if self.substring { Match::Substring } else { Match::Word };
         let case = if self.ignore_case { Case::Any } else { Case::Exact };
         let keywords = |words, order| Keywords { words, order, matches, case };
@@ -172,14 +193,20 @@ impl Explained {
 
     /// Tells it all.
     pub(crate) fn tell(&self) {
-        let Figures { byte_states, states, classes, bytes, lift } = self.compiled.figures();
+        let Figures { byte_states, states, classes, bytes, lift, origin } = self.compiled.figures();
+        let from = match origin {
+            Origin::Compiled => "",
+            Origin::Memory | Origin::File => ", now from the cache",
+        };
         plain::note(&format!(
             "constraint: {byte_states} states over bytes, {states} over tokens, {classes} classes of tokens, at least {} tokens, \
-             compiled in {:.1} ms",
+             compiled in {:.1} ms{from}",
             self.compiled.fewest_tokens(),
             1e3 * (bytes + lift).as_secs_f64()
         ));
         for (step, log_z) in &self.steps {
+            // Not minus zero.
+            let log_z = if *log_z > -5e-4 { 0.0 } else { *log_z };
             plain::note(&format!("step {step}: ln Z {log_z:.3}"));
         }
         plain::note(&format!("guarantee: {}", guarantee(self.compiled.guarantee())));

@@ -6,6 +6,7 @@
 
 pub mod automaton;
 pub mod budget;
+pub mod cache;
 pub mod chain;
 pub mod constraint;
 pub mod engine;
@@ -14,6 +15,7 @@ pub mod guidance;
 
 pub use automaton::{ByteDfa, Machine, TokenAutomaton, Vocabulary};
 pub use budget::Budget;
+pub use cache::Cache;
 pub use chain::{Chain, Marginals, Path, Place, Row};
 pub use engine::{Compiled, Constraints, Joint};
 pub use error::{Error, Result};

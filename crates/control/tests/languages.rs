@@ -164,7 +164,7 @@ proptest! {
         }
         // No two classes do the same.
         let columns: Vec<Vec<Option<u32>>> = (0..automaton.classes() as u16).filter(|class| *class != automaton.end_class()).map(|class| {
-            let to = |state| automaton.edges(state).iter().find(|edge| edge.classes.contains(&class)).map(|edge| edge.to);
+            let to = |state| automaton.edges(state).find(|edge| edge.classes.contains(&class)).map(|edge| edge.to);
             (0..automaton.states() as u32).map(to).collect()
         }).collect();
         for (at, column) in columns.iter().enumerate() {

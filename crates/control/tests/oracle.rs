@@ -300,6 +300,9 @@ fn what_does_not_fit_is_told() {
     assert!(Chain::new(&automaton, Place::start(2), &[Row::Free(&row)]).is_ok());
     let held = [Row::Held(automaton.end_class()), Row::Free(&row), Row::Free(&row)];
     assert!(matches!(Chain::new(&automaton, Place::start(0), &held), Err(Error::Empty { .. })));
+    // Beyond the last class is what no text holds.
+    let held = [Row::Held(automaton.classes() as u16)];
+    assert!(matches!(Chain::new(&automaton, Place::start(9), &held), Err(Error::Empty { .. })));
     let short = Place { most: 2, ..Place::start(9) };
     assert_eq!(
         Chain::new(&automaton, short, &[Row::Free(&row)]).map(|_| ()),

@@ -237,7 +237,7 @@ impl<'a> Generate<'a> {
                     (None, Prefix::Tokens(tokens)) => spelled.joint(&model.tokenizer.decode(tokens)?),
                 };
                 if compiled.iter().all(|(joint, _)| *joint != own) {
-                    compiled.push((own, constraints.compile(&spelled.vocabulary, own)?));
+                    compiled.push((own, constraints.compile_cached(&spelled.vocabulary, own, &pipeline.cache)?));
                 }
                 joint = Some(own);
             }

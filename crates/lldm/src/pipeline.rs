@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use lldm_control::{Compiled, Constraints, Vocabulary};
+use lldm_control::{Cache, Compiled, Constraints, Vocabulary};
 use lldm_models::{Defaults, Device, LoadedModel, Tokenizer};
 
 use crate::constraint::Spelled;
@@ -17,6 +17,8 @@ pub struct Pipeline {
     pub(crate) layers: Vec<Layer>,
     /// What constraints know of the tokenizer, once one was asked for.
     pub(crate) spelled: OnceLock<Arc<Spelled>>,
+    /// Constraints that were compiled.
+    pub(crate) cache: Arc<Cache>,
 }
 
 impl Pipeline {
@@ -33,13 +35,20 @@ impl Pipeline {
     /// Wraps a loaded model.
     pub fn new(model: LoadedModel) -> Self {
         let layers = vec![Layer { origin: Origin::Checkpoint, values: model.defaults.clone() }];
-        Self { model, layers, spelled: OnceLock::new() }
+        Self { model, layers, spelled: OnceLock::new(), cache: Arc::default() }
     }
 
     /// Adds settings from the environment, the project or the user.
     #[must_use]
     pub fn with_layers(mut self, layers: impl IntoIterator<Item = Layer>) -> Self {
         self.layers.extend(layers);
+        self
+    }
+
+    /// Keeps compiled constraints there, instead of in a memory of its own.
+    #[must_use]
+    pub fn with_cache(mut self, cache: Arc<Cache>) -> Self {
+        self.cache = cache;
         self
     }
 
@@ -73,7 +82,7 @@ impl Pipeline {
     /// Constraints compiled for a text behind `prompt`.
     pub fn compile(&self, constraints: &Constraints, prompt: &str) -> Result<Compiled> {
         let spelled = self.spelled()?;
-        Ok(constraints.compile(&spelled.vocabulary, spelled.joint(prompt))?)
+        Ok(constraints.compile_cached(&spelled.vocabulary, spelled.joint(prompt), &self.cache)?)
     }
 
     /// Sets up a text.

@@ -11,6 +11,7 @@ use lldm_diffusion::{Frame, Token};
 
 use super::run::{draw_seed, frames_per_second};
 use crate::config;
+use crate::constraints::cache;
 use crate::device::DeviceArgs;
 use crate::render::canvas::END_GLYPH;
 use crate::render::screen::{Screen, is_live};
@@ -86,7 +87,7 @@ pub(crate) fn run(args: &FillArgs) -> Result<()> {
     }
     let request = args.sampling.request()?;
     let (text, typed) = args.text()?;
-    let pipeline = Pipeline::load_on(&args.model, args.device.device)?.with_layers(layers);
+    let pipeline = Pipeline::load_on(&args.model, args.device.device)?.with_layers(layers).with_cache(cache());
     let end = &pipeline.model().denoiser.info().end;
     let text_of = |token: Token| match end.contains(&token) {
         true => END_GLYPH.to_string(),

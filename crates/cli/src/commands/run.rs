@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::run_lines;
 use crate::config;
-use crate::constraints::{ConstraintArgs, Explained};
+use crate::constraints::{ConstraintArgs, Explained, cache};
 use crate::device::DeviceArgs;
 use crate::render::canvas::END_GLYPH;
 use crate::render::screen::{Screen, is_live, wants_colour};
@@ -119,7 +119,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let prompt = prompt(args.prompt.as_deref())?;
     let trace = args.trace.as_deref().map(trace_file::Writer::create).transpose()?;
     let start = Instant::now();
-    let pipeline = Pipeline::load_on(&args.model, args.device.device)?.with_layers(layers);
+    let pipeline = Pipeline::load_on(&args.model, args.device.device)?.with_layers(layers).with_cache(cache());
     let load_s = start.elapsed().as_secs_f64();
     let constraints = args.constraints.complete(constraints, &pipeline)?;
     let explained = match args.constraints.explain {

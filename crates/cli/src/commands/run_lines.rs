@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::run::{RunArgs, draw_seed};
+use crate::constraints::cache;
 use crate::render::plain;
 
 /// What the input looks like.
@@ -79,7 +80,7 @@ pub(super) fn run(args: &RunArgs, input: &Path, layers: Vec<Layer>) -> Result<()
     if pending.is_empty() {
         return Ok(());
     }
-    let pipeline = Pipeline::load(&args.model)?.with_layers(layers);
+    let pipeline = Pipeline::load_on(&args.model, args.device.device)?.with_layers(layers).with_cache(cache());
     let seed = args.seed.unwrap_or_else(draw_seed);
     let bar = if args.quiet || !std::io::stderr().is_terminal() {
         ProgressBar::hidden()

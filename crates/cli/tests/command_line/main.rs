@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
+mod constraints;
 mod convert;
 mod devices;
 mod evaluation;

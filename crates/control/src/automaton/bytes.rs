@@ -32,11 +32,11 @@ pub trait Machine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ByteDfa {
     /// Bytes that no state tells apart have one class.
-    byte_class: Box<[u8; 256]>,
-    classes: usize,
+    pub(super) byte_class: Box<[u8; 256]>,
+    pub(super) classes: usize,
     /// [states, classes].
-    next: Vec<u32>,
-    accepting: Vec<bool>,
+    pub(super) next: Vec<u32>,
+    pub(super) accepting: Vec<bool>,
 }
 
 /// The strings that all of several automata accept.
@@ -99,9 +99,29 @@ impl ByteDfa {
         self.accepting.len()
     }
 
+    /// The bytes that it takes in memory.
+    pub fn size_bytes(&self) -> usize {
+        256 + size_of_val(&self.next[..]) + size_of_val(&self.accepting[..])
+    }
+
     /// The state after a byte.
     pub fn next(&self, state: u32, byte: u8) -> Option<u32> {
-        let next = self.next[state as usize * self.classes + self.byte_class[byte as usize] as usize];
+        self.after(state, self.class_of(byte))
+    }
+
+    /// The number of classes of bytes that some state tells apart.
+    pub(super) fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The class of a byte.
+    pub(super) fn class_of(&self, byte: u8) -> usize {
+        self.byte_class[byte as usize] as usize
+    }
+
+    /// The state after a byte of a class.
+    pub(super) fn after(&self, state: u32, class: usize) -> Option<u32> {
+        let next = self.next[state as usize * self.classes + class];
         (next != DEAD).then_some(next)
     }
 

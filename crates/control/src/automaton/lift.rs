@@ -1,136 +1,200 @@
-//! From bytes to tokens: what a token does to a state of an automaton over bytes, for all tokens and states that matter.
+//! From bytes to tokens: what a token does to a state of an automaton over bytes, for all tokens and states.
 //!
-//! From each state that a text can be in between two tokens, the trie of the vocabulary is walked once; a prefix that is refused
-//! cuts off all tokens behind it. Tokens that do the same in every state fall into one class, found by refining the partition of
-//! the vocabulary state by state.
+//! What a string of bytes does to all states at once is its effect: a partial map of states, of which there are few, because most
+//! strings of an equal kind do the same (the letters within a word, say, or the third digit). So effects are numbered as they are met,
+//! and what a byte makes of an effect is computed once. The trie of the vocabulary is then walked a single time, a table look-up a
+//! byte; tokens of one effect are one class. Where the effects become too many they are taken for a part of the states at a time, and
+//! the partition of the vocabulary is refined part by part.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use lldm_diffusion::Token;
-
-use super::bytes::{ByteDfa, DEAD};
-use super::tokens::TokenAutomaton;
+use super::bytes::ByteDfa;
+use super::tokens::{Columns, TokenAutomaton};
 use super::vocabulary::Vocabulary;
 use crate::budget::Meter;
 use crate::error::{Error, Result};
 
-/// The most classes.
-const MOST_CLASSES: usize = u16::MAX as usize;
+/// The effect of what is refused everywhere.
+const NONE: u32 = 0;
+/// The effect of the empty string.
+const EMPTY: u32 = 1;
+/// What has not been computed yet.
+const UNKNOWN: u32 = u32::MAX;
+/// Tokens between two looks at the clock.
+const PERIOD: usize = 4096;
 
 /// The token automaton of a language over a vocabulary.
 ///
 /// # Errors
 /// [`Error::Empty`] where no text of whole tokens is accepted, [`Error::Classes`], and the meter's.
 pub fn lift(dfa: &ByteDfa, vocabulary: &Vocabulary, meter: &Meter) -> Result<TokenAutomaton> {
-    let mut classes = Classes::new(vocabulary.size());
-    // States between tokens, by the number of the state over bytes.
-    let mut number: HashMap<u32, u32> = HashMap::from([(0, 0)]);
-    let mut states = vec![0u32];
-    let mut done = 0;
-    while done < states.len() {
-        meter.check(states.len(), MOST_CLASSES.min(vocabulary.size()) * size_of::<u32>() / 64)?;
-        let moves = moves(dfa, states[done], vocabulary);
-        done += 1;
-        for (_, to) in &moves {
-            number.entry(*to).or_insert_with(|| {
-                states.push(*to);
-                states.len() as u32 - 1
-            });
-        }
-        classes.refine(moves);
-        if classes.count > MOST_CLASSES - 2 {
-            return Err(Error::Classes { limit: MOST_CLASSES - 2 });
+    let states = dfa.states() as u32;
+    let mut class_of = vec![0u32; vocabulary.size()];
+    let mut columns: Columns = vec![Vec::new()];
+    let (mut from, mut count) = (0, states);
+    while from < states {
+        let part = from..states.min(from + count);
+        match Effects::of_tokens(dfa, part.clone(), vocabulary, meter)? {
+            Some((effects, of_token)) => {
+                refine(&mut class_of, &mut columns, &effects, &of_token);
+                meter.check(1, columns.iter().map(|column| size_of_val(&column[..])).sum())?;
+                from = part.end;
+            }
+            None if count > 1 => count = count.div_ceil(2),
+            None => return Err(Error::Bytes { limit: meter.budget().bytes }),
         }
     }
-    let (class_of, count) = classes.numbered();
-    // What a class does is what its first token does.
-    let mut example: Vec<Option<&[u8]>> = vec![None; count];
-    for entry in vocabulary.sorted() {
-        example[class_of[entry.token as usize] as usize].get_or_insert(&entry.bytes);
-    }
-    let mut next = Vec::with_capacity(states.len() * count);
-    for state in &states {
-        next.extend(example.iter().map(|bytes| {
-            let to = bytes.and_then(|bytes| bytes.iter().try_fold(*state, |state, byte| dfa.next(state, *byte)));
-            to.and_then(|to| number.get(&to).copied()).unwrap_or(DEAD)
-        }));
-        meter.check(states.len(), 0)?;
-    }
-    let accepting = states.iter().map(|state| dfa.is_accepting(*state)).collect();
-    TokenAutomaton::new(class_of, next, accepting, vocabulary.end())
+    let accepting: Vec<bool> = (0..states).map(|state| dfa.is_accepting(state)).collect();
+    TokenAutomaton::from_columns(class_of, columns, &accepting, vocabulary.end())
 }
 
-/// The tokens that a state takes, and where they lead.
-fn moves(dfa: &ByteDfa, state: u32, vocabulary: &Vocabulary) -> Vec<(Token, u32)> {
-    let mut moves = Vec::new();
-    // The states after each byte of the token at hand, as far as it is taken.
-    let mut path = vec![state];
-    // Bytes of the refused prefix: what shares them is refused, too.
-    let mut refused = usize::MAX;
-    for entry in vocabulary.sorted() {
-        if entry.shared >= refused {
-            continue;
+/// Tells tokens of one class apart by their effects on more states.
+fn refine(class_of: &mut [u32], columns: &mut Columns, effects: &Effects, of_token: &[u32]) {
+    let mut number: HashMap<(u32, u32), u32> = HashMap::new();
+    let mut finer: Columns = Vec::new();
+    // Neighbours are often alike.
+    let mut last = ((UNKNOWN, UNKNOWN), 0);
+    for (class, effect) in class_of.iter_mut().zip(of_token) {
+        let key = (*class, *effect);
+        if key != last.0 {
+            let new = number.entry(key).or_insert_with(|| {
+                let mut column = columns[*class as usize].clone();
+                column.extend_from_slice(effects.of(*effect));
+                finer.push(column);
+                finer.len() as u32 - 1
+            });
+            last = (key, *new);
         }
-        refused = usize::MAX;
-        path.truncate(entry.shared + 1);
-        for at in path.len() - 1..entry.bytes.len() {
-            match dfa.next(path[at], entry.bytes[at]) {
-                Some(next) => path.push(next),
-                None => {
-                    refused = at + 1;
-                    break;
+        *class = last.1;
+    }
+    *columns = finer;
+}
+
+/// The effects of strings on a part of the states.
+struct Effects<'a> {
+    dfa: &'a ByteDfa,
+    /// Pairs of a state of the part and the one that it becomes, ascending, of all effects.
+    pairs: Vec<(u32, u32)>,
+    /// Where the pairs of each effect begin; one more is the end.
+    starts: Vec<usize>,
+    /// What each class of bytes makes of each effect.
+    after: Vec<u32>,
+    /// Effects by a hash of their pairs; those that share it take the next ones.
+    number: HashMap<u64, u32>,
+}
+
+impl<'a> Effects<'a> {
+    /// The effects, and which each token has; `None` where they take more than a share of the memory that is allowed.
+    fn of_tokens(
+        dfa: &'a ByteDfa,
+        part: Range<u32>,
+        vocabulary: &Vocabulary,
+        meter: &Meter,
+    ) -> Result<Option<(Self, Vec<u32>)>> {
+        let most = meter.budget().bytes / 4;
+        let mut effects = Self { dfa, pairs: Vec::new(), starts: vec![0], after: Vec::new(), number: HashMap::new() };
+        effects.settle();
+        effects.pairs.extend(part.map(|state| (state, state)));
+        effects.settle();
+        let mut of_token = vec![NONE; vocabulary.size()];
+        // The effects of the beginnings of the token at hand, as far as they are any.
+        let mut path = vec![EMPTY];
+        // Bytes of the refused beginning: what shares them is refused, too.
+        let mut refused = u32::MAX;
+        for (index, entry) in vocabulary.sorted().iter().enumerate() {
+            if index % PERIOD == 0 {
+                meter.check(dfa.states(), 0)?;
+                if effects.size_bytes() > most {
+                    return Ok(None);
                 }
             }
-        }
-        if refused == usize::MAX {
-            moves.push((entry.token, path[entry.bytes.len()]));
-        }
-    }
-    moves
-}
-
-/// A partition of the tokens.
-struct Classes {
-    of: Vec<u32>,
-    /// Tokens of each class.
-    sizes: Vec<usize>,
-    count: usize,
-}
-
-impl Classes {
-    fn new(tokens: usize) -> Self {
-        Self { of: vec![0; tokens], sizes: vec![tokens], count: 1 }
-    }
-
-    /// Tells tokens apart by where they lead; those without a move stay where they are.
-    fn refine(&mut self, moves: Vec<(Token, u32)>) {
-        let mut groups: HashMap<(u32, u32), Vec<Token>> = HashMap::new();
-        for (token, to) in moves {
-            groups.entry((self.of[token as usize], to)).or_default().push(token);
-        }
-        let mut groups: Vec<_> = groups.into_iter().collect();
-        groups.sort_unstable_by_key(|(key, _)| *key);
-        for ((class, _), tokens) in groups {
-            if tokens.len() == self.sizes[class as usize] {
+            if entry.shared >= refused {
                 continue;
             }
-            self.sizes[class as usize] -= tokens.len();
-            let new = self.sizes.len() as u32;
-            self.sizes.push(tokens.len());
-            tokens.into_iter().for_each(|token| self.of[token as usize] = new);
+            refused = u32::MAX;
+            path.truncate(entry.shared as usize + 1);
+            let bytes = vocabulary.bytes(entry);
+            let mut effect = path[path.len() - 1];
+            for (at, byte) in bytes.iter().enumerate().skip(entry.shared as usize) {
+                effect = effects.then(effect, *byte);
+                if effect == NONE {
+                    refused = at as u32 + 1;
+                    break;
+                }
+                path.push(effect);
+            }
+            of_token[entry.token as usize] = effect;
         }
-        self.count = self.sizes.len();
+        Ok((effects.size_bytes() <= most).then_some((effects, of_token)))
     }
 
-    /// The class of each token, numbered in the order of the tokens, and how many there are.
-    fn numbered(self) -> (Vec<u16>, usize) {
-        let mut number: HashMap<u32, u16> = HashMap::new();
-        let of = self.of.into_iter().map(|class| {
-            let next = number.len() as u16;
-            *number.entry(class).or_insert(next)
-        });
-        let of: Vec<u16> = of.collect();
-        let count = number.len();
-        (of, count)
+    /// The pairs of an effect.
+    fn of(&self, effect: u32) -> &[(u32, u32)] {
+        &self.pairs[self.starts[effect as usize]..self.starts[effect as usize + 1]]
+    }
+
+    /// The effect of one byte more.
+    fn then(&mut self, effect: u32, byte: u8) -> u32 {
+        let class = self.dfa.class_of(byte);
+        let known = effect as usize * self.dfa.classes() + class;
+        if self.after[known] == UNKNOWN {
+            for at in self.starts[effect as usize]..self.starts[effect as usize + 1] {
+                let (from, state) = self.pairs[at];
+                self.pairs.extend(self.dfa.after(state, class).map(|to| (from, to)));
+            }
+            self.after[known] = self.settle();
+        }
+        self.after[known]
+    }
+
+    /// The number of the effect whose pairs stand at the end, beyond all effects; they are dropped if it is known.
+    fn settle(&mut self) -> u32 {
+        let start = self.starts[self.starts.len() - 1];
+        let mix = |hash: u64, (from, to): &(u32, u32)| {
+            (hash.rotate_left(5) ^ (u64::from(*from) << 32 | u64::from(*to))).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        };
+        let mut hash = self.pairs[start..].iter().fold(0, mix);
+        while let Some(known) = self.number.get(&hash).copied() {
+            if self.of(known) == &self.pairs[start..] {
+                self.pairs.truncate(start);
+                return known;
+            }
+            hash = hash.wrapping_add(1);
+        }
+        let new = self.starts.len() as u32 - 1;
+        self.number.insert(hash, new);
+        self.starts.push(self.pairs.len());
+        self.after.resize(self.after.len() + self.dfa.classes(), UNKNOWN);
+        new
+    }
+
+    fn size_bytes(&self) -> usize {
+        size_of_val(&self.pairs[..]) + size_of_val(&self.after[..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{regex, synthetic_tokens};
+    use super::*;
+    use crate::budget::Budget;
+
+    #[test]
+    fn parts_of_the_states_give_what_all_at_once_give() {
+        let vocabulary = Vocabulary::new(&synthetic_tokens(5000, 2), &[1]);
+        let meter = Budget::default().meter();
+        let dfa = regex("(?:[a-z]{1,9}|\"[0-9]{2,5}\" ){0,20}", &meter).unwrap();
+        let all = lift(&dfa, &vocabulary, &meter).unwrap();
+        let of = |bytes: usize| lift(&dfa, &vocabulary, &Budget { bytes, ..Budget::default() }.meter());
+        let (effects, _) = Effects::of_tokens(&dfa, 0..dfa.states() as u32, &vocabulary, &meter).unwrap().unwrap();
+        for share in [2, 3] {
+            let bytes = 4 * effects.size_bytes() / share;
+            let meter = Budget { bytes, ..Budget::default() }.meter();
+            let whole = Effects::of_tokens(&dfa, 0..dfa.states() as u32, &vocabulary, &meter);
+            assert!(whole.is_ok_and(|whole| whole.is_none()));
+            assert_eq!(of(bytes), Ok(all.clone()), "a share of 1 / {share}");
+        }
+        assert_eq!(of(1000).map(|_| ()), Err(Error::Bytes { limit: 1000 }));
     }
 }

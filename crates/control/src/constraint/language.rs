@@ -4,8 +4,8 @@ use crate::automaton::{ByteDfa, regex};
 use crate::budget::{Budget, Meter};
 use crate::error::Result;
 
-/// A language of byte strings.
-pub trait Language {
+/// A language of byte strings. By what `Debug` says of it, it is told from all others: a compiled one is found again by that.
+pub trait Language: std::fmt::Debug {
     /// Its automaton.
     ///
     /// # Errors

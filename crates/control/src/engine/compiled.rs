@@ -7,19 +7,18 @@ use lldm_diffusion::{Constraint, ConstraintRun, Guarantee, Token};
 
 use super::constraints::Joint;
 use super::run::Run;
-use crate::automaton::{ByteDfa, TokenAutomaton};
+use crate::automaton::TokenAutomaton;
+use crate::cache::{Built, Origin};
 use crate::error::Error;
 
 /// A constraint compiled for a tokenizer.
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    text: ByteDfa,
+    built: Arc<Built>,
+    origin: Origin,
     joint: Joint,
-    automaton: Arc<TokenAutomaton>,
     end: Vec<Token>,
     lengths: Lengths,
-    guarantee: Guarantee,
-    figures: Figures,
 }
 
 /// What a constraint came to.
@@ -35,6 +34,8 @@ pub struct Figures {
     pub bytes: Duration,
     /// The time to lift it to tokens.
     pub lift: Duration,
+    /// Where it came from; the times are those of its compilation, whenever that was.
+    pub origin: Origin,
 }
 
 /// How many tokens a text may have.
@@ -45,26 +46,26 @@ pub(super) struct Lengths {
 }
 
 impl Compiled {
-    pub(super) fn new(
-        text: ByteDfa,
-        joint: Joint,
-        automaton: Arc<TokenAutomaton>,
-        end: Vec<Token>,
-        lengths: Lengths,
-        guarantee: Guarantee,
-        figures: Figures,
-    ) -> Self {
-        Self { text, joint, automaton, end, lengths, guarantee, figures }
+    pub(super) fn new(built: Arc<Built>, origin: Origin, joint: Joint, end: Vec<Token>, lengths: Lengths) -> Self {
+        Self { built, origin, joint, end, lengths }
     }
 
     /// The automaton over tokens.
     pub fn automaton(&self) -> &Arc<TokenAutomaton> {
-        &self.automaton
+        &self.built.automaton
     }
 
     /// What it came to.
     pub fn figures(&self) -> Figures {
-        self.figures
+        let Built { automaton, byte_states, bytes, lift, .. } = self.built.as_ref();
+        Figures {
+            byte_states: *byte_states,
+            states: automaton.states(),
+            classes: automaton.classes(),
+            bytes: *bytes,
+            lift: *lift,
+            origin: self.origin,
+        }
     }
 
     /// The tokens that end a text.
@@ -74,12 +75,12 @@ impl Compiled {
 
     /// The fewest tokens of a text.
     pub fn fewest_tokens(&self) -> usize {
-        self.automaton.distance(0).max(self.lengths.fewest)
+        self.built.automaton.distance(0).max(self.lengths.fewest)
     }
 
     /// Whether a text is accepted; the number of its tokens is not asked for.
     pub fn accepts(&self, text: &str) -> bool {
-        self.text.accepts(text.as_bytes())
+        self.built.text.accepts(text.as_bytes())
     }
 
     /// The part of what was written behind a prompt that the constraint speaks of: without the space of the joint.
@@ -97,15 +98,15 @@ impl Compiled {
 
 impl Constraint for Compiled {
     fn guarantee(&self) -> Guarantee {
-        self.guarantee
+        self.built.depth.map_or(Guarantee::Exact, Guarantee::ExactBoundedDepth)
     }
 
     fn class_of(&self) -> &[u16] {
-        self.automaton.class_of()
+        self.built.automaton.class_of()
     }
 
     fn classes(&self) -> usize {
-        self.automaton.classes()
+        self.built.automaton.classes()
     }
 
     fn start(&self, budget: usize) -> lldm_diffusion::Result<Box<dyn ConstraintRun>> {

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lldm_diffusion::Guarantee;
-
-use super::compiled::{Compiled, Figures, Lengths};
+use super::compiled::{Compiled, Lengths};
 use crate::automaton::{ByteDfa, Expression, Vocabulary, lift};
 use crate::budget::{Budget, Meter};
+use crate::cache::{Built, Cache, Key, Origin};
 use crate::constraint::{Language, intersection};
 use crate::error::{Error, Result};
 
@@ -24,7 +23,7 @@ pub enum Joint {
 }
 
 /// Constraints that hold together.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Constraints {
     languages: Vec<Box<dyn Language>>,
     fewest: Option<usize>,
@@ -70,27 +69,49 @@ impl Constraints {
     /// # Errors
     /// What is wrong with one of them, that they exclude each other, or that they cost too much.
     pub fn compile(&self, vocabulary: &Vocabulary, joint: Joint) -> Result<Compiled> {
-        let (start, meter) = (Instant::now(), self.budget.meter());
-        let languages: Vec<_> = self.languages.iter().map(AsRef::as_ref).collect();
-        let (text, depth) = intersection(&languages, &meter)?;
-        let joined = joined(&text, joint, &meter)?;
-        let bytes = start.elapsed();
-        let automaton = lift(&joined, vocabulary, &meter)?;
+        let lengths = self.lengths()?;
+        let built = Arc::new(self.build(vocabulary, joint)?);
+        Ok(Compiled::new(built, Origin::Compiled, joint, vocabulary.end().to_vec(), lengths))
+    }
+
+    /// The same, looked up first among those that are kept, and kept.
+    ///
+    /// # Errors
+    /// As [`Constraints::compile`].
+    pub fn compile_cached(&self, vocabulary: &Vocabulary, joint: Joint, cache: &Cache) -> Result<Compiled> {
+        let lengths = self.lengths()?;
+        let (built, origin) = cache.get_or_build(self.key(vocabulary, joint), || self.build(vocabulary, joint))?;
+        Ok(Compiled::new(built, origin, joint, vocabulary.end().to_vec(), lengths))
+    }
+
+    fn lengths(&self) -> Result<Lengths> {
         let lengths = Lengths { fewest: self.fewest.unwrap_or(0), most: self.most.unwrap_or(usize::MAX) };
         if lengths.fewest > lengths.most {
             let message = format!("at least {} and at most {} tokens cannot be", lengths.fewest, lengths.most);
             return Err(Error::Empty { message });
         }
-        let figures = Figures {
-            byte_states: joined.states(),
-            states: automaton.states(),
-            classes: automaton.classes(),
-            bytes,
-            lift: start.elapsed().saturating_sub(bytes),
-        };
-        let guarantee = depth.map_or(Guarantee::Exact, Guarantee::ExactBoundedDepth);
-        let end = vocabulary.end().to_vec();
-        Ok(Compiled::new(text, joint, Arc::new(automaton), end, lengths, guarantee, figures))
+        Ok(lengths)
+    }
+
+    fn build(&self, vocabulary: &Vocabulary, joint: Joint) -> Result<Built> {
+        let (start, meter) = (Instant::now(), self.budget.meter());
+        let languages: Vec<_> = self.languages.iter().map(AsRef::as_ref).collect();
+        let (text, depth) = intersection(&languages, &meter)?;
+        let joined = joined(&text, joint, &meter)?;
+        let bytes = start.elapsed();
+        let automaton = Arc::new(lift(&joined, vocabulary, &meter)?);
+        let lift = start.elapsed().saturating_sub(bytes);
+        Ok(Built { text, automaton, depth, byte_states: joined.states(), bytes, lift })
+    }
+
+    /// What is kept is found by this: all that it depends on. Lengths are no part of an automaton.
+    fn key(&self, vocabulary: &Vocabulary, joint: Joint) -> Key {
+        let mut languages: Vec<_> = self.languages.iter().map(|language| format!("{language:?}")).collect();
+        // All of them must hold, in whatever order they are named.
+        languages.sort();
+        let joint = format!("{joint:?}");
+        let own = [joint.as_bytes(), vocabulary.digest()];
+        Key::new(own.into_iter().chain(languages.iter().map(String::as_bytes)))
     }
 }
 

@@ -229,8 +229,10 @@ impl<'a> Fill<'a> {
                 Piece::Kept(part.after.clone()),
             ];
             let joint = if number == 0 && begins && spelled.first_without_space { Joint::Space } else { Joint::None };
-            let fewest =
-                Constraints::new().with(Infill(pieces.into())).compile(&spelled.vocabulary, joint)?.fewest_tokens();
+            let fewest = Constraints::new()
+                .with(Infill(pieces.into()))
+                .compile_cached(&spelled.vocabulary, joint, &self.pipeline.cache)?
+                .fewest_tokens();
             // The letters that are spelled come on top.
             Ok(fewest.max(from)..=(to + part.fewest - 1).max(fewest))
         };
