@@ -119,7 +119,12 @@ impl ParticleConfig {
 
 impl Potential for RatioOfZ {
     fn log_potential(&self, view: &ParticleView<'_>, _: &mut Vec<f64>) -> Result<f64> {
-        Ok(view.log_ratio.unwrap_or(0.0))
+        view.log_ratio.ok_or_else(|| Error::Particles {
+            message:
+                "are weighed by a constraint, but none tells of its Z: it takes one, masked noise, and a sampler that \
+                      does not change what it wrote"
+                    .to_string(),
+        })
     }
 }
 

@@ -59,8 +59,11 @@ impl Run<'_> {
     /// Notes ln Z of a fresh draw. Gives back the class statistics that it comes from, if the canvas after the step is to be weighed
     /// under them.
     pub(crate) fn drawn(&mut self, step: &Step) -> Option<Vec<Vec<ClassStat>>> {
-        let (ratio, constraint) = (self.ratio.as_mut()?, self.constraint.as_ref()?);
-        let log_z = constraint.log_z()?;
+        let Some(log_z) = self.constraint.as_ref()?.log_z() else {
+            self.ratio = None;
+            return None;
+        };
+        let ratio = self.ratio.as_mut()?;
         ratio.gained += log_z - ratio.log_z;
         ratio.log_z = log_z;
         Some(step.stats.clone())

@@ -139,7 +139,7 @@ fn one_particle_is_a_plain_run() {
             let parts = Parts { constraint, ..parts(&table, &*sampler) };
             for seed in 0..10 {
                 let plain = generate(&parts, &settings, &sequences(seed..seed + 1), None).unwrap();
-                let alone = population(&parts, &settings, seed, 1, &RatioOfZ);
+                let alone = population(&parts, &settings, seed, 1, &Nothing);
                 assert_eq!(alone.generations, plain, "{}", spec.name);
                 let usage = plain[0].usage;
                 assert_eq!((alone.nfe, alone.context_passes), (usage.nfe, usage.context_passes), "{}", spec.name);
@@ -246,8 +246,8 @@ fn rewards_may_be_asked_for_now_and_then() {
 #[test]
 fn mistakes_of_particles_are_named() {
     let table = full_table(1..4, 4, vec![]);
-    let sampler = sampler("first_hitting", json!({}));
-    let parts = parts(&table, &*sampler);
+    let first_hitting = sampler("first_hitting", json!({}));
+    let parts = parts(&table, &*first_hitting);
     let error = |particles: ParticleConfig, temperature: f64, potential: &dyn Potential| {
         let transform = LogitTransform { temperature, ..LogitTransform::default() };
         let settings = GenerateConfig { transform, ..config(4) };
@@ -270,6 +270,13 @@ fn mistakes_of_particles_are_named() {
         "the particles have no weight any more, none of them: take more, or a softer reward"
     );
     assert_eq!(error(some, 1.0, &always(f64::NAN)), "contract broken: a potential is e^NaN");
+    // Without a constraint, and with a sampler that changes what it wrote.
+    let remdm = sampler("remdm", json!({}));
+    let language = list();
+    for parts in [parts, Parts { sampler: &*remdm, constraint: Some(&language), ..parts }] {
+        let error = generate_particles(&parts, &config(4), &sequences(0..1)[0], &some, &RatioOfZ, None).unwrap_err();
+        assert!(error.to_string().starts_with("the particles are weighed by a constraint, but none tells"), "{error}");
+    }
 }
 
 impl Potential for Nothing {
