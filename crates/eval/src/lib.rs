@@ -5,6 +5,7 @@
 pub mod card;
 pub mod error;
 pub mod extraction;
+pub mod fluency;
 mod median;
 pub mod plot;
 pub mod report;

@@ -17,6 +17,7 @@ use lldm_models::Defaults;
 use lldm_train::data::Places;
 use serde_json::{Map, Value};
 
+use super::bench_fluency::{self, FluencyArgs};
 use super::bench_kernels::{self, KernelsArgs};
 use super::bench_model;
 use super::bench_report::{Bench, JudgeReport};
@@ -107,6 +108,8 @@ pub(crate) struct BenchArgs {
 enum What {
     /// The kernels, beside this CPU's peak and candle's own operations
     Kernels(KernelsArgs),
+    /// What constraints cost in fluency, beside the naive ways of imposing them
+    Fluency(Box<FluencyArgs>),
 }
 
 impl BenchArgs {
@@ -124,8 +127,10 @@ struct Judge {
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    if let Some(What::Kernels(args)) = &args.what {
-        return bench_kernels::run(args);
+    match &args.what {
+        Some(What::Kernels(args)) => return bench_kernels::run(args),
+        Some(What::Fluency(args)) => return bench_fluency::run(args),
+        None => {}
     }
     // `requires` would say nothing: beside the model, which excludes random weights, clap lets it go.
     if args.quant.is_some() && args.random_weights.is_none() {

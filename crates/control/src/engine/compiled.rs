@@ -14,11 +14,13 @@ use crate::error::Error;
 /// A constraint compiled for a tokenizer.
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    built: Arc<Built>,
-    origin: Origin,
-    joint: Joint,
-    end: Vec<Token>,
-    lengths: Lengths,
+    pub(super) built: Arc<Built>,
+    pub(super) origin: Origin,
+    pub(super) joint: Joint,
+    pub(super) end: Vec<Token>,
+    pub(super) lengths: Lengths,
+    /// Whether each cell is drawn by itself.
+    pub(super) alone: bool,
 }
 
 /// What a constraint came to.
@@ -46,10 +48,6 @@ pub(super) struct Lengths {
 }
 
 impl Compiled {
-    pub(super) fn new(built: Arc<Built>, origin: Origin, joint: Joint, end: Vec<Token>, lengths: Lengths) -> Self {
-        Self { built, origin, joint, end, lengths }
-    }
-
     /// The automaton over tokens.
     pub fn automaton(&self) -> &Arc<TokenAutomaton> {
         &self.built.automaton
@@ -94,11 +92,19 @@ impl Compiled {
     pub(super) fn lengths(&self) -> Lengths {
         self.lengths
     }
+
+    pub(super) fn draws_alone(&self) -> bool {
+        self.alone
+    }
 }
 
 impl Constraint for Compiled {
     fn guarantee(&self) -> Guarantee {
-        self.built.depth.map_or(Guarantee::Exact, Guarantee::ExactBoundedDepth)
+        match self.built.depth {
+            _ if self.alone => Guarantee::BestEffort,
+            None => Guarantee::Exact,
+            Some(depth) => Guarantee::ExactBoundedDepth(depth),
+        }
     }
 
     fn class_of(&self) -> &[u16] {

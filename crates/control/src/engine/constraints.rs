@@ -29,6 +29,7 @@ pub struct Constraints {
     fewest: Option<usize>,
     most: Option<usize>,
     budget: Budget,
+    alone: bool,
 }
 
 impl Constraints {
@@ -59,6 +60,14 @@ impl Constraints {
         self
     }
 
+    /// Draws each cell by itself, from what the constraints leave of it on the average over all valid texts. What comes out need not be
+    /// valid: it is the naive way, to be measured beside the joint draw.
+    #[must_use]
+    pub fn each_cell_alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
+
     /// Whether there is no constraint.
     pub fn is_empty(&self) -> bool {
         self.languages.is_empty() && self.fewest.is_none() && self.most.is_none()
@@ -71,7 +80,7 @@ impl Constraints {
     pub fn compile(&self, vocabulary: &Vocabulary, joint: Joint) -> Result<Compiled> {
         let lengths = self.lengths()?;
         let built = Arc::new(self.build(vocabulary, joint)?);
-        Ok(Compiled::new(built, Origin::Compiled, joint, vocabulary.end().to_vec(), lengths))
+        Ok(self.compiled(built, Origin::Compiled, joint, vocabulary, lengths))
     }
 
     /// The same, looked up first among those that are kept, and kept.
@@ -81,7 +90,18 @@ impl Constraints {
     pub fn compile_cached(&self, vocabulary: &Vocabulary, joint: Joint, cache: &Cache) -> Result<Compiled> {
         let lengths = self.lengths()?;
         let (built, origin) = cache.get_or_build(self.key(vocabulary, joint), || self.build(vocabulary, joint))?;
-        Ok(Compiled::new(built, origin, joint, vocabulary.end().to_vec(), lengths))
+        Ok(self.compiled(built, origin, joint, vocabulary, lengths))
+    }
+
+    fn compiled(
+        &self,
+        built: Arc<Built>,
+        origin: Origin,
+        joint: Joint,
+        vocabulary: &Vocabulary,
+        lengths: Lengths,
+    ) -> Compiled {
+        Compiled { built, origin, joint, end: vocabulary.end().to_vec(), lengths, alone: self.alone }
     }
 
     fn lengths(&self) -> Result<Lengths> {

@@ -11,7 +11,7 @@ use lldm_diffusion::{ConstraintRun, ConstraintView, Error as DiffusionError, Pro
 
 use super::compiled::{Compiled, infeasible};
 use super::rows::{CellRow, Floors, OpenRow, rows};
-use crate::chain::{Chain, Path, Place};
+use crate::chain::{Chain, Marginals, Place};
 use crate::error::Error;
 
 /// Where the numbers of draws within a class begin: beyond those of the cells.
@@ -58,10 +58,15 @@ impl Run {
         Floors { tokens, stop: self.stop }
     }
 
-    /// The proposals of a canvas through which `path` leads.
-    fn proposals(&self, view: &ConstraintView<'_>, rows: &[CellRow], chain: &Chain<'_>, path: &Path) -> Vec<Proposal> {
+    /// The proposals of a canvas whose cells look like this, for tokens of these classes; none stands behind the end of a text.
+    fn proposals(
+        &self,
+        view: &ConstraintView<'_>,
+        rows: &[CellRow],
+        marginals: &Marginals,
+        drawn: &[Option<u16>],
+    ) -> Vec<Proposal> {
         let automaton = self.constraint.automaton();
-        let marginals = chain.marginals();
         let within = |row: &CellRow| match row {
             CellRow::Held(_) => vec![0.0; automaton.classes()],
             CellRow::Open(open) => (0..automaton.classes()).map(|class| open.entropy(class)).collect(),
@@ -75,7 +80,7 @@ impl Run {
                 let end = self.constraint.end().first().copied().unwrap_or(token);
                 return written(if at < rows.len() { token } else { end });
             };
-            let class = path.classes.get(at).copied();
+            let class = drawn[at];
             let token = match class {
                 Some(class) if view.greedy => open.best_token(class),
                 Some(class) => open.drawn(class, view.rng.uniform(WITHIN + at, view.purpose)),
@@ -117,6 +122,26 @@ impl Run {
     }
 }
 
+/// Cells as they look without any constraint.
+fn unbound(rows: &[CellRow]) -> Marginals {
+    let classes = |row: &CellRow| match row {
+        CellRow::Held(_) => Vec::new(),
+        CellRow::Open(open) => open.sums.iter().map(|log| log.exp()).collect(),
+    };
+    Marginals { classes: rows.iter().map(classes).collect(), stops: Vec::new() }
+}
+
+/// A class for a cell by itself, or that the text has ended before.
+fn alone(classes: &[f64], view: &ConstraintView<'_>, at: usize) -> Option<u16> {
+    let mut left = view.rng.uniform(at, view.purpose);
+    let best = (0..).zip(classes).max_by(|a, b| a.1.total_cmp(b.1)).filter(|_| view.greedy);
+    let found = (0..).zip(classes).find(|(_, p)| {
+        left -= *p;
+        left < 0.0
+    });
+    best.or(found).map(|(class, _)| class)
+}
+
 /// What is said of a token that stands.
 fn written(token: Token) -> Proposal {
     Proposal { token, probability: 1.0, entropy: 0.0, margin: 1.0, best: token, best_probability: 1.0, held: 1.0 }
@@ -139,6 +164,11 @@ impl ConstraintRun for Run {
             }
             chain => chain,
         };
+        if self.constraint.draws_alone() {
+            let marginals = chain.map_or_else(|_| unbound(&rows_now), |chain| chain.marginals());
+            let drawn: Vec<_> = (0..cells).map(|at| alone(&marginals.classes[at], view, at)).collect();
+            return Ok(self.proposals(view, &rows_now, &marginals, &drawn));
+        }
         let chain = chain.map_err(|error| infeasible(&error))?;
         let path = match view.greedy {
             true => {
@@ -147,12 +177,12 @@ impl ConstraintRun for Run {
             }
             false => chain.draw(|cell| view.rng.uniform(cell, view.purpose)),
         };
-        let proposals = self.proposals(view, &rows_now, &chain, &path);
         if view.purpose == Purpose::Constraint {
             self.log_z = Some(chain.log_z());
         }
         self.stop = path.classes.iter().position(|class| *class == automaton.end_class());
-        Ok(proposals)
+        let drawn: Vec<_> = (0..cells).map(|at| path.classes.get(at).copied()).collect();
+        Ok(self.proposals(view, &rows_now, &chain.marginals(), &drawn))
     }
 
     fn log_z(&self) -> Option<f64> {
@@ -169,7 +199,11 @@ impl ConstraintRun for Run {
                 self.left = 0;
                 return Ok(());
             }
-            self.state = automaton.next(self.state, *token).ok_or_else(|| DiffusionError::Contract {
+            let next = automaton.next(self.state, *token);
+            if next.is_none() && self.constraint.draws_alone() {
+                return Ok(());
+            }
+            self.state = next.ok_or_else(|| DiffusionError::Contract {
                 message: format!(
                     "token {token} in cell {at} of a finished canvas is none that the constraint allows there"
                 ),
