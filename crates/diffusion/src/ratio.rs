@@ -20,8 +20,8 @@
 //! Z of the empty canvas, is in it. A canvas that is finished counts 1, also where further canvases follow: whether the
 //! text can be completed at all is in the draw already, so the next canvas begins with its own Z.
 //!
-//! It holds where U does not depend on what was drawn (`random`, `first_hitting`, `ancestral` under masked noise), and is
-//! otherwise an approximation, as FK steering's intermediate rewards are. Where a sampler reads drafts, its steps are no such
+//! It holds where U does not depend on what was drawn (`random`, `first_hitting`, `ancestral` under masked noise, end tokens
+//! under [`EndRule::Free`](crate::EndRule)), and is an approximation otherwise. Where a sampler reads drafts, its steps are no such
 //! draws: there is no ratio (see [`crate::particles::ParticleView::log_ratio`]).
 
 use crate::contract::ConstraintView;

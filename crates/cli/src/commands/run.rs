@@ -38,8 +38,9 @@ pub(crate) struct RunArgs {
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
     pub(crate) constraints: ConstraintArgs,
-    /// Write N texts in step, weighed by how probable the rest of a valid text is, and take one by its weight: it follows the
-    /// model's own law of valid texts, the nearer the larger N. Costs N texts
+    /// Write N texts in step, weighed by how probable the rest of a valid text is, and take one by its weight: the larger N, the
+    /// nearer it is to the model's own law of valid texts (exactly so in the end where the choice of cells does not depend
+    /// on their tokens: first_hitting, random, ancestral, with --end-rule free). Costs N texts
     #[arg(long, value_name = "N", conflicts_with_all = ["jsonl", "trace"], help_heading = "Constraints")]
     pub(crate) particles: Option<usize>,
     /// Let the text go on within the word that the prompt ends with
