@@ -11,6 +11,7 @@ pub mod chain;
 pub mod constraint;
 pub mod engine;
 pub mod error;
+pub mod guidance;
 
 pub use automaton::{ByteDfa, Machine, TokenAutomaton, Vocabulary};
 pub use budget::Budget;
@@ -18,3 +19,4 @@ pub use cache::Cache;
 pub use chain::{Chain, Marginals, Path, Place, Row};
 pub use engine::{Compiled, Constraints, Joint, round};
 pub use error::{Error, Result};
+pub use guidance::{ClassifierFree, PotentialKind, Scorer, Steering, SteeringConfig};

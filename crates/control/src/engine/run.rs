@@ -4,6 +4,8 @@
 //! that the cells which a sampler commits can be completed. Where a prediction gives probability 0 to all that can complete them (exact
 //! toy models do, networks do not), tokens that it excludes are taken for possible, but only just.
 
+use std::sync::Arc;
+
 use lldm_diffusion::rng::Purpose;
 use lldm_diffusion::{ConstraintRun, ConstraintView, Error as DiffusionError, Proposal, Token};
 
@@ -15,8 +17,9 @@ use crate::error::Error;
 /// Where the numbers of draws within a class begin: beyond those of the cells.
 const WITHIN: usize = 1 << 20;
 
+#[derive(Clone)]
 pub(super) struct Run {
-    constraint: Compiled,
+    constraint: Arc<Compiled>,
     /// The state in front of the canvas.
     state: u32,
     written: usize,
@@ -26,7 +29,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(constraint: Compiled, budget: usize) -> Self {
+    pub(super) fn new(constraint: Arc<Compiled>, budget: usize) -> Self {
         Self { constraint, state: 0, written: 0, left: budget, log_z: None }
     }
 
