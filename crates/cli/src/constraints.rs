@@ -50,9 +50,9 @@ pub(crate) struct ConstraintArgs {
     /// A grammar that derives the text: json, python-expression, sql-select, or a file in the form of Lark or (.gbnf) GBNF
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) grammar: Option<String>,
-    /// Levels of nesting that a schema or a grammar may reach [default: 4; a shipped grammar has its own]
-    #[arg(long, value_name = "LEVELS")]
-    pub(crate) depth: Option<u32>,
+    /// Levels of nesting that a schema or a grammar may reach [default: 4; a shipped grammar has its own]; `any` sets a grammar no bound
+    #[arg(long, value_name = "LEVELS|any", value_parser = depth)]
+    pub(crate) depth: Option<Depth>,
     /// A text with gaps: `Dear ____, yours ____{2,20}`
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) template: Option<String>,
@@ -90,9 +90,17 @@ pub(crate) fn cache() -> Arc<Cache> {
 
 /// What `--explain` tells of the steps.
 pub(crate) struct Explained {
-    compiled: Compiled,
+    /// None for a grammar of any depth.
+    compiled: Option<Compiled>,
     /// Step and ln Z.
     steps: Vec<(usize, f64)>,
+}
+
+/// How deep nesting goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    Any,
+    Levels(u32),
 }
 
 /// What a length counts.
@@ -136,13 +144,20 @@ impl ConstraintArgs {
         }
         if let Some(schema) = &self.json_schema {
             let mut schema = JsonSchema::new(read_schema(schema)?);
-            schema.depth = self.depth.unwrap_or(schema.depth);
+            schema.depth = match self.depth {
+                Some(Depth::Any) => bail!("--depth any is for grammars: say how many levels a schema may reach"),
+                Some(Depth::Levels(levels)) => levels,
+                None => schema.depth,
+            };
             all = all.with(schema);
         }
         if let Some(grammar) = &self.grammar {
             let grammar = read_grammar(grammar)?;
-            let depth = self.depth.unwrap_or(grammar.depth);
-            all = all.with(grammar.with_depth(depth));
+            all = match self.depth {
+                Some(Depth::Any) => all.of_any_depth(grammar),
+                Some(Depth::Levels(levels)) => all.with(grammar.with_depth(levels)),
+                None => all.with(grammar),
+            };
         }
         if self.depth.is_some() && self.json_schema.is_none() && self.grammar.is_none() {
             bail!(
@@ -197,8 +212,12 @@ impl ConstraintArgs {
 
 impl Explained {
     /// For these constraints.
-    pub(crate) fn new(compiled: Compiled) -> Self {
-        Self { compiled, steps: Vec::new() }
+    pub(crate) fn new(constraints: &Constraints, pipeline: &Pipeline, prompt: &str) -> Result<Self> {
+        let compiled = match constraints.any_depth()? {
+            Some(_) => None,
+            None => Some(pipeline.compile(constraints, prompt)?),
+        };
+        Ok(Self { compiled, steps: Vec::new() })
     }
 
     /// Notes a frame.
@@ -211,7 +230,11 @@ impl Explained {
 
     /// Tells it all.
     pub(crate) fn tell(&self, cache: &Cache, particles: Option<UsedParticles>) {
-        let Figures { byte_states, states, classes, bytes, lift, origin } = self.compiled.figures();
+        let Some(compiled) = &self.compiled else {
+            plain::note(&format!("guarantee: {}", guarantee(Guarantee::Verified)));
+            return;
+        };
+        let Figures { byte_states, states, classes, bytes, lift, origin } = compiled.figures();
         let from = match origin {
             Origin::Compiled => "",
             Origin::Memory | Origin::File => ", now from the cache",
@@ -219,7 +242,7 @@ impl Explained {
         plain::note(&format!(
             "constraint: {byte_states} states over bytes, {states} over tokens, {classes} classes of tokens, at least {} tokens, \
              compiled in {:.1} ms{from}",
-            self.compiled.fewest_tokens(),
+            compiled.fewest_tokens(),
             1e3 * (bytes + lift).as_secs_f64()
         ));
         if let Some(problem) = cache.problem() {
@@ -236,7 +259,7 @@ impl Explained {
                  estimate it: {log_evidence:.3}"
             ));
         }
-        plain::note(&format!("guarantee: {}", guarantee(self.compiled.guarantee())));
+        plain::note(&format!("guarantee: {}", guarantee(compiled.guarantee())));
     }
 }
 
@@ -283,6 +306,13 @@ fn read_schema(argument: &str) -> Result<serde_json::Value> {
         (text, argument.to_string())
     };
     serde_json::from_str(&text).map_err(|error| anyhow!("{place} is no JSON: {error}"))
+}
+
+fn depth(text: &str) -> Result<Depth, String> {
+    match text {
+        "any" => Ok(Depth::Any),
+        levels => levels.parse().map(Depth::Levels).map_err(|_| "a whole number or `any` is needed".to_string()),
+    }
 }
 
 /// A shipped grammar, or one in a file.

@@ -64,6 +64,12 @@ pub enum Error {
         /// The greatest depth that was found to fit in the time that was left.
         fits: Option<u32>,
     },
+    /// A grammar of any depth beside other constraints.
+    #[error("a grammar without a bound of depth holds alone: give it a depth to join it with other constraints")]
+    Alone,
+    /// A grammar of any depth where an automaton is wanted.
+    #[error("a grammar without a bound of depth has no automaton: give it a depth")]
+    Unbounded,
     /// More states than allowed.
     #[error("the constraint needs more than {limit} states: make it simpler, or allow more")]
     States {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use lldm_control::{Compiled, Joint, Vocabulary};
+use lldm_control::engine::Verified;
+use lldm_control::{Cache, Compiled, Constraints, Joint, Vocabulary};
 use lldm_diffusion::{Constraint, Token};
 
 use crate::error::Result;
@@ -25,13 +26,31 @@ impl Spelled {
 
     /// The vocabulary without tokens that are never written: what can be spelled, and how shortly, depends on it.
     pub(crate) fn without(&self, banned: &[Token], end: &[Token]) -> Vocabulary {
+        Vocabulary::new(&self.bytes_without(banned), end)
+    }
+
+    fn bytes_without(&self, banned: &[Token]) -> Vec<Option<Vec<u8>>> {
         let mut bytes = self.bytes.clone();
         for token in banned {
             if let Some(bytes) = bytes.get_mut(*token as usize) {
                 *bytes = None;
             }
         }
-        Vocabulary::new(&bytes, end)
+        bytes
+    }
+
+    /// Constraints for texts behind this joint. A grammar of any depth begins at once.
+    pub(crate) fn ready(
+        &self,
+        constraints: &Constraints,
+        (vocabulary, banned): (&Vocabulary, &[Token]),
+        joint: Joint,
+        cache: &Cache,
+    ) -> Result<Ready> {
+        let Some(grammar) = constraints.any_depth()? else {
+            return Ok(Ready::Compiled(constraints.compile_cached(vocabulary, joint, cache)?));
+        };
+        Ok(Ready::Verified(Verified::new(grammar, &self.bytes_without(banned), vocabulary.end())?))
     }
 
     /// What stands between a prompt and its text.
@@ -60,13 +79,40 @@ impl Pipeline {
     }
 }
 
-/// What is told of a constraint.
-pub(crate) fn used(constraint: &Compiled) -> UsedConstraint {
-    let figures = constraint.figures();
-    UsedConstraint {
-        guarantee: constraint.guarantee(),
-        byte_states: figures.byte_states,
-        states: figures.states,
-        classes: figures.classes,
+/// A constraint that is ready for a model.
+pub(crate) enum Ready {
+    Compiled(Compiled),
+    Verified(Verified),
+}
+
+impl Ready {
+    pub(crate) fn constraint(&self) -> &dyn Constraint {
+        match self {
+            Self::Compiled(compiled) => compiled,
+            Self::Verified(verified) => verified,
+        }
+    }
+
+    /// The part of what was written that the constraint speaks of.
+    pub(crate) fn text_of<'a>(&self, written: &'a str) -> &'a str {
+        match self {
+            Self::Compiled(compiled) => compiled.text_of(written),
+            Self::Verified(_) => written,
+        }
+    }
+
+    /// What is told of it.
+    pub(crate) fn used(&self) -> UsedConstraint {
+        let guarantee = self.constraint().guarantee();
+        let figures = match self {
+            Self::Compiled(compiled) => Some(compiled.figures()),
+            Self::Verified(_) => None,
+        };
+        UsedConstraint {
+            guarantee,
+            byte_states: figures.map(|figures| figures.byte_states),
+            states: figures.map(|figures| figures.states),
+            classes: figures.map(|figures| figures.classes),
+        }
     }
 }

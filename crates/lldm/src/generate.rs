@@ -1,17 +1,17 @@
 //! A text being set up, and how it is written: from prompts and settings to outputs.
 
 use lldm_control::constraint::Language;
-use lldm_control::{ClassifierFree, Compiled, Constraints, Joint, Scorer, SteeringConfig};
+use lldm_control::{ClassifierFree, Constraints, Joint, Scorer, SteeringConfig};
 use lldm_diffusion::stop::EndOfText;
 use lldm_diffusion::{
-    Constraint, EndRule, Error as DiffusionError, GenerateConfig, Guidance, LogitTransform, Observer, Parts, Potential,
-    Sequence, Token,
+    EndRule, Error as DiffusionError, GenerateConfig, Guidance, LogitTransform, Observer, Parts, Potential, Sequence,
+    Token,
 };
 use lldm_models::{Defaults, LoadedModel};
 use serde_json::Value;
 
 use crate::best::{self, Best};
-use crate::constraint::used;
+use crate::constraint::Ready;
 use crate::error::{Error, Result};
 use crate::output::{Output, UsedSampler};
 use crate::particles::{self, Particles, Speller, Weighing};
@@ -225,7 +225,7 @@ impl<'a> Generate<'a> {
         let settings = pipeline.settings_for(&request)?;
         let mut waiting = Vec::with_capacity(prompts.len());
         // Each constraint that is needed, by what stands between prompt and text.
-        let mut compiled: Vec<(Joint, Compiled)> = Vec::new();
+        let mut compiled: Vec<(Joint, Ready)> = Vec::new();
         let spelled = if constraints.is_empty() { None } else { Some(pipeline.spelled()?) };
         let narrowed = spelled.filter(|_| !banned.is_empty());
         let narrowed = narrowed.map(|spelled| spelled.without(&banned, &model.denoiser.info().end));
@@ -240,7 +240,7 @@ impl<'a> Generate<'a> {
                     (None, Prefix::Tokens(tokens)) => spelled.joint(&model.tokenizer.decode(tokens)?),
                 };
                 if compiled.iter().all(|(joint, _)| *joint != own) {
-                    compiled.push((own, constraints.compile_cached(vocabulary, own, &pipeline.cache)?));
+                    compiled.push((own, spelled.ready(&constraints, (vocabulary, &banned), own, &pipeline.cache)?));
                 }
                 joint = Some(own);
             }
@@ -289,7 +289,7 @@ impl Setup<'_> {
     fn write(
         &self,
         settings: &Settings,
-        constraint: Option<&Compiled>,
+        constraint: Option<&Ready>,
         sequences: &[Sequence],
         observer: Option<&mut dyn Observer>,
     ) -> Result<Vec<Output>> {
@@ -305,7 +305,7 @@ impl Setup<'_> {
             sampler: sampler.as_ref(),
             stop: &stop,
             guidance: Some(guidance),
-            constraint: constraint.map(|constraint| constraint as &dyn Constraint),
+            constraint: constraint.map(Ready::constraint),
         };
         let config = GenerateConfig {
             max_tokens: settings.max_tokens,
@@ -351,7 +351,7 @@ impl Setup<'_> {
                     },
                     usage: generation.usage,
                     finish_reason: generation.finish,
-                    constraint: constraint.map(used),
+                    constraint: constraint.map(Ready::used),
                     particles,
                 })
             })

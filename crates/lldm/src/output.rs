@@ -52,11 +52,14 @@ pub struct UsedConstraint {
     /// How far it is guaranteed to hold.
     pub guarantee: Guarantee,
     /// States of the automaton over bytes.
-    pub byte_states: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub byte_states: Option<usize>,
     /// States of the automaton over tokens.
-    pub states: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub states: Option<usize>,
     /// Classes of tokens that it tells apart.
-    pub classes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
 }
 
 /// A sampler with its resolved settings and those of the loop.

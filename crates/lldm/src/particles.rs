@@ -1,12 +1,13 @@
 //! Texts written by themselves or by particles.
 
-use lldm_control::{Compiled, Scorer, Steering, SteeringConfig};
+use lldm_control::{Scorer, Steering, SteeringConfig};
 use lldm_diffusion::{
     GenerateConfig, Generation, Observer, ParticleConfig, Parts, Potential, Sequence, Token, Usage, generate,
     generate_particles,
 };
 use lldm_models::LoadedModel;
 
+use crate::constraint::Ready;
 use crate::error::Result;
 use crate::output::UsedParticles;
 
@@ -27,7 +28,7 @@ pub(crate) enum Weighing<'a> {
 /// Spells out tokens as the texts that users see.
 pub(crate) struct Speller<'a> {
     pub(crate) model: &'a LoadedModel,
-    pub(crate) constraint: Option<&'a Compiled>,
+    pub(crate) constraint: Option<&'a Ready>,
 }
 
 impl Speller<'_> {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use lldm::control::Constraints;
-use lldm::control::constraint::{Choice, EndsWith, Keywords, Regex, StartsWith, Template, Words};
+use lldm::control::constraint::{Choice, EndsWith, Grammar, Keywords, Regex, StartsWith, Template, Words};
 use lldm::diffusion::{Context, Denoiser, DenoiserInfo, Guarantee, Prediction, StepInput, Token};
 use lldm::{Pipeline, Prompt};
 
@@ -84,6 +84,44 @@ fn many_texts_are_what_each_would_be_alone() {
     for (at, prompt) in prompts.iter().enumerate() {
         assert_eq!(write(&[prompt], at as u64)[0], together[at]);
     }
+}
+
+/// A grammar of any depth: every text is one that it derives, however deep.
+#[test]
+fn grammars_of_any_depth_are_obeyed() {
+    let pipeline = Pipeline::load("embedded").unwrap();
+    let grammar = || Grammar::lark("start: \"[\" (start (\",\" start)*)? \"]\" | /[a-z]{1,3}/").unwrap();
+    let balanced = |text: &str| {
+        let mut depth = 0;
+        text.bytes().all(|byte| {
+            depth += i32::from(byte == b'[') - i32::from(byte == b']');
+            depth >= 0
+        }) && depth == 0
+    };
+    let mut deepest = 0;
+    for sampler in ["threshold", "low_confidence", "ancestral", "remdm"] {
+        for seed in 0..5 {
+            let constraints = Constraints::new().of_any_depth(grammar());
+            // Brackets are rare in stories.
+            let brackets =
+                ["[", "[["].map(|text| pipeline.tokenizer().encode(text).unwrap()[0]).map(|token| (token, 9.0));
+            let generate =
+                pipeline.generate(Prompt::text("")).sampler(sampler).seed(seed).bias(brackets).max_tokens(40);
+            match generate.constraints(constraints).run() {
+                Ok(out) => {
+                    assert!(balanced(&out.text), "{sampler}: {}", out.text);
+                    assert_eq!(out.constraint.unwrap().guarantee, Guarantee::Verified);
+                    let open = out.text.bytes().take_while(|byte| *byte == b'[').count();
+                    deepest = deepest.max(open);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    assert!(deepest > 4, "some text nests deeper than the usual bound: {deepest}");
+    let both = Constraints::new().of_any_depth(grammar()).with(EndsWith("]".to_string()));
+    let error = pipeline.generate(Prompt::text("")).constraints(both).run().unwrap_err().to_string();
+    assert!(error.contains("holds alone"), "{error}");
 }
 
 /// A table that writes from left to right, one cell at a time: the autoregressive arm, whose mask is local.

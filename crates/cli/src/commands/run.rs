@@ -130,7 +130,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
     let load_s = start.elapsed().as_secs_f64();
     let constraints = args.constraints.complete(constraints, &pipeline)?;
     let explained = match args.constraints.explain {
-        true => Some(Explained::new(pipeline.compile(&constraints, &prompt)?)),
+        true => Some(Explained::new(&constraints, &pipeline, &prompt)?),
         false => None,
     };
     let text_of = texts(&pipeline);

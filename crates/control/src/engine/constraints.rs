@@ -7,7 +7,7 @@ use super::compiled::{Compiled, Lengths};
 use crate::automaton::{ByteDfa, Expression, Vocabulary, lift};
 use crate::budget::{Budget, Meter};
 use crate::cache::{Built, Cache, Key, Origin};
-use crate::constraint::{Language, intersection};
+use crate::constraint::{Grammar, Language, intersection};
 use crate::error::{Error, Result};
 
 /// What may stand between the prompt and the text, and belongs to neither.
@@ -30,6 +30,7 @@ pub struct Constraints {
     most: Option<usize>,
     budget: Budget,
     alone: bool,
+    any_depth: Option<Grammar>,
 }
 
 impl Constraints {
@@ -43,6 +44,23 @@ impl Constraints {
     pub fn with(mut self, language: impl Language + 'static) -> Self {
         self.languages.push(Box::new(language));
         self
+    }
+
+    /// A grammar without a bound of depth, which holds alone: its texts are drawn less well and may not be found, see
+    /// [`Verified`](super::Verified).
+    #[must_use]
+    pub fn of_any_depth(mut self, grammar: Grammar) -> Self {
+        self.any_depth = Some(grammar);
+        self
+    }
+
+    /// The grammar that has no bound of depth.
+    ///
+    /// # Errors
+    /// [`Error::Alone`] where there are other constraints beside it.
+    pub fn any_depth(&self) -> Result<Option<&Grammar>> {
+        let others = !self.languages.is_empty() || self.fewest.is_some() || self.most.is_some();
+        if others && self.any_depth.is_some() { Err(Error::Alone) } else { Ok(self.any_depth.as_ref()) }
     }
 
     /// From so many to so many tokens; the end token is none of them.
@@ -70,7 +88,7 @@ impl Constraints {
 
     /// Whether there is no constraint.
     pub fn is_empty(&self) -> bool {
-        self.languages.is_empty() && self.fewest.is_none() && self.most.is_none()
+        self.languages.is_empty() && self.fewest.is_none() && self.most.is_none() && self.any_depth.is_none()
     }
 
     /// The constraints for a tokenizer, behind a prompt that ends with that joint.
@@ -105,6 +123,9 @@ impl Constraints {
     }
 
     fn lengths(&self) -> Result<Lengths> {
+        if self.any_depth.is_some() {
+            return Err(Error::Unbounded);
+        }
         let lengths = Lengths { fewest: self.fewest.unwrap_or(0), most: self.most.unwrap_or(usize::MAX) };
         if lengths.fewest > lengths.most {
             let message = format!("at least {} and at most {} tokens cannot be", lengths.fewest, lengths.most);

@@ -5,7 +5,11 @@ mod constraints;
 mod round;
 mod rows;
 mod run;
+#[cfg(feature = "verifier")]
+mod verified;
 
 pub use compiled::{Compiled, Figures};
 pub use constraints::{Constraints, Joint};
 pub use round::round;
+#[cfg(feature = "verifier")]
+pub use verified::Verified;
