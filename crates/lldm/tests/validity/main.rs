@@ -1,7 +1,7 @@
 //! Texts under constraints are valid, all of them: random keyword sets, regular expressions and templates, and written schemas, by
 //! every sampler under every noise on the toys, rounded from vectors, and on the default model. `cargo xtask soak` does the same
 //! for as long as it is told.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod suite;
 

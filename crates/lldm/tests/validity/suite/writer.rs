@@ -77,7 +77,7 @@ pub(crate) fn write_toys(case: &Case, turn: Turn, tally: &mut Tally) {
 }
 
 /// The compiled constraints, and how long texts are if that can be told without them. None where a refusal was right.
-fn compiled(case: &Case, joint: Joint, account: &mut Account) -> Option<(Compiled, Option<Lengths>)> {
+pub(crate) fn compiled(case: &Case, joint: Joint, account: &mut Account) -> Option<(Compiled, Option<Lengths>)> {
     let lengths = case.lengths(toy::pieces(), MOST_TOKENS);
     let compiled = match (case.constraints().compile(toy::vocabulary(), joint), &case.refused) {
         (Ok(compiled), None) => compiled,
