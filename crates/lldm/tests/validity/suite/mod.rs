@@ -18,6 +18,6 @@ mod writer;
 pub(crate) use case::{Case, Kind};
 pub(crate) use generator::{SCHEMAS, case};
 pub(crate) use model::{SAMPLERS, write_with_model};
-pub(crate) use tally::{Tally, Turn};
+pub(crate) use tally::{BUDGET, Tally, Turn};
 pub(crate) use vectors::round_vectors;
 pub(crate) use writer::{pairs, write_toys};
