@@ -12,7 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lldm::Pipeline;
-use suite::{Kind, SAMPLERS, SCHEMAS, Tally, Turn, case, pairs, round_vectors, write_toys, write_with_model};
+use suite::{
+    BUDGET, Case, Kind, SAMPLERS, SCHEMAS, Tally, Turn, case, pairs, round_vectors, write_toys, write_with_model,
+};
 
 /// Each kind with the number of its cases.
 const WHOLE: [(Kind, usize); 4] =
@@ -46,10 +48,11 @@ fn main() -> ExitCode {
     print!("{}", tally.table());
     let last = first + seeds - 1;
     println!(
-        "\n{} texts in {:.0} s, seeds {first} to {last}, {} pairs of a sampler and a noise.",
+        "\n{} texts in {:.0} s, seeds {first} to {last}, {} pairs of a sampler and a noise; {} schemas beyond a budget.",
         tally.texts(),
         seconds(start),
-        pairs()
+        pairs(),
+        tally.refused(Kind::Schemas, BUDGET)
     );
     for fault in tally.faults.iter().take(SHOWN) {
         println!("\nwrong: {fault}");
@@ -83,7 +86,7 @@ fn round(pipeline: &Pipeline, seed: u64, until: Option<(Instant, Duration)>) -> 
                     let over = until.is_some_and(|(start, over)| start.elapsed() >= over);
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some((kind, index, _)) = cases.get(number).filter(|_| !over) else { break };
-                    let own = work(pipeline, *kind, Turn { seed, index: *index });
+                    let own = work(pipeline, &case(*kind, seed, *index), Turn { seed, index: *index });
                     let mut all = tally.lock().unwrap_or_else(PoisonError::into_inner);
                     all.0.add(own);
                     if all.1.elapsed() >= PROGRESS {
@@ -97,14 +100,13 @@ fn round(pipeline: &Pipeline, seed: u64, until: Option<(Instant, Duration)>) -> 
     tally.into_inner().unwrap_or_else(PoisonError::into_inner).0
 }
 
-fn work(pipeline: &Pipeline, kind: Kind, turn: Turn) -> Tally {
+fn work(pipeline: &Pipeline, case: &Case, turn: Turn) -> Tally {
     let mut tally = Tally::default();
-    let case = case(kind, turn.seed, turn.index);
-    write_toys(&case, turn, &mut tally);
+    write_toys(case, turn, &mut tally);
     if turn.index.is_multiple_of(ROUNDED) {
-        round_vectors(&case, turn, &mut tally);
+        round_vectors(case, turn, &mut tally);
     }
     let sampler = SAMPLERS[(turn.index + turn.seed as usize) % SAMPLERS.len()];
-    write_with_model(pipeline, sampler, &case, turn, &mut tally);
+    write_with_model(pipeline, sampler, case, turn, &mut tally);
     tally
 }

@@ -1,5 +1,5 @@
 //! JSON numbers between bounds, and multiples of a number: automata that compare digit by digit. Numbers are decimals without an
-//! exponent, unless nothing is asked of them.
+//! exponent, unless nothing is asked of them; exponents have two digits at most, so that the value is one that every reader can hold.
 
 use crate::automaton::{ByteDfa, Machine, regex};
 use crate::budget::Meter;
@@ -62,7 +62,7 @@ pub(super) fn numbers(spec: &NumberSpec, exponents: bool, meter: &Meter) -> Resu
     let plain = spec.least.is_none() && spec.most.is_none() && spec.multiple_of.is_none();
     let syntax = match (spec.integer, plain && exponents) {
         (true, _) => r"-?(?:0|[1-9][0-9]*)(?:\.0+)?",
-        (false, true) => r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?",
+        (false, true) => r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?",
         (false, false) => r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?",
     };
     let mut parts = vec![regex(syntax, meter)?];

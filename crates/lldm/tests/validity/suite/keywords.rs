@@ -112,6 +112,12 @@ fn sensed(dice: &mut Dice) -> (Match, Letters) {
     (matches, case)
 }
 
+/// Whether the matchers of this test know the other case of every letter.
+fn foldable(word: &str) -> bool {
+    let cased = |letter: char| letter.is_lowercase() || letter.is_uppercase();
+    word.chars().all(|letter| letter.is_ascii() || !cased(letter) || ('À'..='þ').contains(&letter) && letter != 'ß')
+}
+
 /// What is looked for of a word.
 fn sought(word: &str, matches: Match) -> String {
     if matches == Match::Word { word.trim().to_string() } else { word.to_string() }
@@ -134,6 +140,7 @@ fn keywords(dice: &mut Dice) -> (Demand, usize) {
     while order == Order::All && words.iter().map(String::len).sum::<usize>() > 36 {
         words.pop();
     }
+    let case = if words.iter().all(|word| foldable(word)) { case } else { Letters::Exact };
     let letters = words.iter().map(String::len).sum();
     let sought: Vec<_> = words.iter().map(|word| sought(word, matches)).collect();
     let finder = |word: &String| Finder::new(word, matches, case);
@@ -156,6 +163,7 @@ fn keywords(dice: &mut Dice) -> (Demand, usize) {
 fn banned(dice: &mut Dice) -> Demand {
     let (matches, case) = sensed(dice);
     let one = word(dice);
+    let case = if foldable(&one) { case } else { Letters::Exact };
     let language = Banned { words: vec![spaced(dice, one)], matches, case };
     let sought = sought(&language.words[0], matches);
     let part = Without(Finder::new(&sought, matches, case));

@@ -2,6 +2,7 @@
 
 mod case;
 mod dice;
+mod generator;
 mod keywords;
 mod lengths;
 mod model;
@@ -15,20 +16,8 @@ mod words;
 mod writer;
 
 pub(crate) use case::{Case, Kind};
+pub(crate) use generator::{SCHEMAS, case};
 pub(crate) use model::{SAMPLERS, write_with_model};
-pub(crate) use tally::{Tally, Turn};
+pub(crate) use tally::{BUDGET, Tally, Turn};
 pub(crate) use vectors::round_vectors;
 pub(crate) use writer::{pairs, write_toys};
-
-/// How many schemas there are.
-pub(crate) const SCHEMAS: usize = 300;
-
-/// The case of that kind and number; schemas are the same for every seed.
-pub(crate) fn case(kind: Kind, seed: u64, index: usize) -> Case {
-    match kind {
-        Kind::Keywords => keywords::case(seed, index),
-        Kind::Regexes => regexes::case(seed, index),
-        Kind::Templates => templates::case(seed, index),
-        Kind::Schemas => schemas::case(index),
-    }
-}

@@ -6,7 +6,7 @@ use lldm::{Error, Pipeline, Prompt};
 
 use super::case::{Case, Kind};
 use super::dice::Dice;
-use super::tally::{Tally, Turn};
+use super::tally::{BUDGET, KEYWORD, Tally, Turn};
 
 /// The samplers.
 pub(crate) const SAMPLERS: [&str; 3] = ["threshold", "low_confidence", "ancestral"];
@@ -60,11 +60,11 @@ pub(crate) fn write_with_model(pipeline: &Pipeline, sampler: &'static str, case:
                 Some(unmet) => account.fault(format!("{:?} behind {prompt:?} does not meet {unmet}", output.text)),
             },
             Err(Error::Constraint(ControlError::Schema { place, .. })) if case.refused.as_ref() == Some(&place) => {
-                account.refused(place.rsplit('/').next().unwrap_or_default());
+                account.refused(KEYWORD);
             }
             Err(Error::Constraint(
                 error @ (ControlError::States { .. } | ControlError::Bytes { .. } | ControlError::Time { .. }),
-            )) if case.kind == Kind::Schemas => account.refused(format!("beyond a budget ({error})")),
+            )) if case.kind == Kind::Schemas => account.refused(format!("{BUDGET} ({error})")),
             Err(
                 Error::Diffusion(DiffusionError::Infeasible { .. }) | Error::Constraint(ControlError::Empty { .. }),
             ) if enough.is_none_or(|enough| enough > max_tokens) => {

@@ -8,6 +8,11 @@ use std::time::Instant;
 
 use super::case::{Case, Kind};
 
+/// Of a schema: a keyword of it is not supported, and was named as it should be.
+pub(crate) const KEYWORD: &str = "by their keyword";
+/// Of a schema: it needs too much, and the budget was named.
+pub(crate) const BUDGET: &str = "beyond a budget";
+
 /// Which case it was: what reproduces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {

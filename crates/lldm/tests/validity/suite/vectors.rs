@@ -10,6 +10,7 @@ use super::case::{Case, Kind};
 use super::dice::Dice;
 use super::tally::{Account, Tally, Turn};
 use super::toy;
+use super::writer::compiled;
 
 /// Width of a vector, D.
 const WIDTH: usize = 6;
@@ -20,11 +21,7 @@ const VARIANCES: [f64; 5] = [1e-4, 0.05, 0.3, 0.7, 0.99];
 pub(crate) fn round_vectors(case: &Case, turn: Turn, tally: &mut Tally) {
     tally.case(case, "toy, vectors", turn, |account| {
         let mut dice = Dice::new(turn.seed, "vectors", turn.index);
-        let compiled = match case.constraints().compile(toy::vocabulary(), Joint::None) {
-            Ok(compiled) => compiled,
-            Err(error) => return account.refused(format!("by the compiler ({})", reason(&error.to_string()))),
-        };
-        let lengths = case.lengths(toy::pieces(), 64);
+        let Some((compiled, lengths)) = compiled(case, Joint::None, account) else { return };
         let shortest = lengths.map_or_else(|| Some(compiled.fewest_tokens()), |lengths| lengths.fewest());
         let Some(shortest) = shortest else { return account.refused("that no text meets") };
         let cells = (shortest + dice.below(12)).max(1);
@@ -34,11 +31,6 @@ pub(crate) fn round_vectors(case: &Case, turn: Turn, tally: &mut Tally) {
             }
         }
     });
-}
-
-/// The end of a message, which says what is wrong.
-fn reason(message: &str) -> &str {
-    message.split(": ").last().unwrap_or(message)
 }
 
 fn write(

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use super::case::{Case, Kind};
 use super::dice::Dice;
 use super::lengths::Lengths;
-use super::tally::{Account, Tally, Turn};
+use super::tally::{Account, BUDGET, KEYWORD, Tally, Turn};
 use super::toy;
 
 /// Texts of more tokens are not asked for, unless the shortest has more.
@@ -77,7 +77,7 @@ pub(crate) fn write_toys(case: &Case, turn: Turn, tally: &mut Tally) {
 }
 
 /// The compiled constraints, and how long texts are if that can be told without them. None where a refusal was right.
-fn compiled(case: &Case, joint: Joint, account: &mut Account) -> Option<(Compiled, Option<Lengths>)> {
+pub(crate) fn compiled(case: &Case, joint: Joint, account: &mut Account) -> Option<(Compiled, Option<Lengths>)> {
     let lengths = case.lengths(toy::pieces(), MOST_TOKENS);
     let compiled = match (case.constraints().compile(toy::vocabulary(), joint), &case.refused) {
         (Ok(compiled), None) => compiled,
@@ -86,7 +86,7 @@ fn compiled(case: &Case, joint: Joint, account: &mut Account) -> Option<(Compile
             return None;
         }
         (Err(Error::Schema { place, .. }), Some(due)) if place == *due => {
-            account.refused(place.rsplit('/').next().unwrap_or_default());
+            account.refused(KEYWORD);
             return None;
         }
         (Err(Error::Empty { .. }), None) if lengths.as_ref().is_some_and(|lengths| lengths.fewest().is_none()) => {
@@ -96,7 +96,7 @@ fn compiled(case: &Case, joint: Joint, account: &mut Account) -> Option<(Compile
         (Err(error @ (Error::States { .. } | Error::Bytes { .. } | Error::Time { .. })), _)
             if case.kind == Kind::Schemas =>
         {
-            account.refused(format!("beyond a budget ({error})"));
+            account.refused(format!("{BUDGET} ({error})"));
             return None;
         }
         (Err(error), _) => {
