@@ -24,6 +24,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("LLDM_TOP_K", "top_k"),
     ("LLDM_TOP_P", "top_p"),
     ("LLDM_REPETITION_PENALTY", "repetition_penalty"),
+    ("LLDM_GUIDANCE_SCALE", "guidance_scale"),
     ("LLDM_END_RULE", "end_rule"),
     ("LLDM_COMPAT", "compat"),
 ];
@@ -132,6 +133,7 @@ mod tests {
             top_k: Some(1),
             top_p: Some(0.9),
             repetition_penalty: Some(1.1),
+            guidance_scale: Some(1.5),
             end_rule: Some(lldm_diffusion::EndRule::Free),
             compat: Some(lldm_diffusion::Compat::Exact),
         };

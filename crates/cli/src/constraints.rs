@@ -14,6 +14,7 @@ use lldm::control::constraint::{
 use lldm::control::engine::Figures;
 use lldm::control::{Budget, Cache, Compiled, Constraints};
 use lldm::diffusion::{Constraint, Frame, Guarantee};
+use lldm::output::UsedParticles;
 use lldm::{Pipeline, diffusion};
 
 use crate::render::plain;
@@ -209,7 +210,7 @@ impl Explained {
     }
 
     /// Tells it all.
-    pub(crate) fn tell(&self, cache: &Cache) {
+    pub(crate) fn tell(&self, cache: &Cache, particles: Option<UsedParticles>) {
         let Figures { byte_states, states, classes, bytes, lift, origin } = self.compiled.figures();
         let from = match origin {
             Origin::Compiled => "",
@@ -228,6 +229,12 @@ impl Explained {
             // Not minus zero.
             let log_z = if *log_z > -5e-4 { 0.0 } else { *log_z };
             plain::note(&format!("step {step}: ln Z {log_z:.3}"));
+        }
+        if let Some(UsedParticles { count, resampled, log_evidence }) = particles {
+            plain::note(&format!(
+                "{count} particles, drawn anew {resampled} times; ln of the probability that the model writes a valid text, as they \
+                 estimate it: {log_evidence:.3}"
+            ));
         }
         plain::note(&format!("guarantee: {}", guarantee(self.compiled.guarantee())));
     }

@@ -47,6 +47,10 @@ pub(crate) struct SamplingArgs {
     /// Divide the logits of tokens that stand in the text already; 1 does nothing
     #[arg(long, value_name = "PENALTY", allow_negative_numbers = true)]
     pub(crate) repetition_penalty: Option<f64>,
+    /// Guide away from what the model says without the prompt: S times the difference is added. It costs a second forward
+    /// pass at each step; 0 guides nowhere and costs nothing
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    pub(crate) guidance: Option<f64>,
     /// Where an end token may be written: in the leftmost open cell only, or anywhere
     #[arg(long, value_name = "RULE", value_parser = PossibleValuesParser::new(["leftmost", "free"]))]
     pub(crate) end_rule: Option<String>,
@@ -79,6 +83,7 @@ impl SamplingArgs {
             top_k: self.top_k,
             top_p: self.top_p,
             repetition_penalty: self.repetition_penalty,
+            guidance_scale: self.guidance,
             end_rule: self.end_rule.as_deref().map(|rule| match rule {
                 "free" => EndRule::Free,
                 _ => EndRule::Leftmost,

@@ -13,7 +13,11 @@ use crate::prediction::{Prediction, Proposal, RowRequest};
 use crate::rng::{Purpose, StepRng};
 use crate::vocabulary::{ClassStat, Draw};
 
+/// How proposals for rows are got under a transform.
+pub(crate) type Ask<'a> = &'a dyn Fn(&[RowRequest<'_>], &LogitTransform) -> Result<Vec<Proposal>>;
+
 /// The transforms of a sequence's cells.
+#[derive(Clone)]
 pub(crate) struct Bans {
     /// Where nothing is given to the right.
     pub(crate) plain: LogitTransform,
@@ -50,7 +54,7 @@ impl Bans {
     /// tokens stand before the canvas.
     pub(crate) fn propose(
         &self,
-        prediction: &dyn Prediction,
+        ask: Ask<'_>,
         cells: &[(usize, Option<Token>)],
         written: usize,
         rng: &StepRng,
@@ -63,7 +67,7 @@ impl Bans {
         let requests: Vec<_> = cells.iter().map(request).collect();
         let mut proposals = Vec::with_capacity(requests.len());
         for (range, transform) in self.parts(cells.iter().map(|(at, _)| *at), written, true) {
-            proposals.extend(prediction.propose(&requests[range], transform)?);
+            proposals.extend(ask(&requests[range], transform)?);
         }
         Ok(proposals)
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canvas::{Canvas, Token};
 use crate::error::{Error, Result};
+use crate::fork::ForkConstraint;
 use crate::frame::Frame;
 use crate::prediction::{Prediction, Proposal};
 use crate::rng::{Purpose, StepRng};
@@ -95,6 +96,8 @@ pub trait Constraint: Send + Sync {
 pub struct ConstraintView<'a> {
     /// The canvas before the step.
     pub canvas: &'a Canvas,
+    /// Cells that are given behind the canvas: how far behind its last cell (0 for the next one), and the token.
+    pub given: &'a [(usize, Token)],
     /// Class statistics of the L rows; none for cells that are given or written for good.
     pub stats: &'a [Vec<ClassStat>],
     /// What else is known of the L cells.
@@ -125,8 +128,8 @@ pub struct Lean {
     pub log_extra: f64,
 }
 
-/// A constraint at work on one sequence.
-pub trait ConstraintRun: Send {
+/// A constraint at work on one sequence. It is `Clone`.
+pub trait ConstraintRun: Send + ForkConstraint {
     /// Draws a whole valid text for the canvas jointly. The answer holds one proposal per cell, with the statistics of the cell given
     /// that the text is valid (`best` is the most probable token of the cell by itself); committing any of the tokens drawn leaves
     /// the rest completable. What is said of given and written cells is not read.
@@ -148,6 +151,12 @@ pub trait Guidance: Send + Sync {
 
     /// Joins the conditional and the unconditional prediction.
     fn guide(&self, with: &dyn Prediction, without: &dyn Prediction) -> Result<Box<dyn Prediction>>;
+
+    /// Whether a step that draws each cell from the reverse posterior of noise that nothing marks is to mix the two posteriors
+    /// instead, at [`Guidance::scale`]. Every other step joins the predictions.
+    fn mixes_posteriors(&self) -> bool {
+        false
+    }
 }
 
 /// What a stop rule is shown after each step.

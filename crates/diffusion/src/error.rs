@@ -73,6 +73,12 @@ pub enum Error {
         /// Why, and what would make it possible.
         message: String,
     },
+    /// Particles that cannot go on.
+    #[error("the particles {message}")]
+    Particles {
+        /// What became of them, and what would help.
+        message: String,
+    },
     /// A part broke its contract; a defect of that part.
     #[error("contract broken: {message}")]
     Contract {

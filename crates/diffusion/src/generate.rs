@@ -1,13 +1,13 @@
-//! The loop: canvases outside, blocks inside, steps innermost; a frame out of every step.
+//! The call that writes texts: what works together in it, its settings, what it gives back.
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch::Batch;
 use crate::canvas::Token;
 use crate::contract::{Compat, Constraint, Guarantee, Guidance, LogitTransform, Observer, StopRule};
-use crate::denoiser::{Condition, Context, Denoiser};
+use crate::denoiser::Denoiser;
 use crate::error::{Error, Result};
 use crate::noise::Noise;
-use crate::run::Run;
 use crate::sampler::Sampler;
 
 /// What works together in a generation.
@@ -125,59 +125,13 @@ pub fn generate(
     sequences: &[Sequence],
     mut observer: Option<&mut dyn Observer>,
 ) -> Result<Vec<Generation>> {
-    check(parts, config, sequences)?;
-    let mut contexts = Vec::with_capacity(sequences.len());
-    let mut runs = Vec::with_capacity(sequences.len());
-    for sequence in sequences {
-        contexts.push(parts.denoiser.prefill(&sequence.prefix)?);
-        runs.push(Run::new(parts, config, sequence)?);
-    }
-    loop {
-        // Sequences that need no forward pass (finished, or with a valid answer at hand) are worked off first.
-        let mut waiting = vec![false; runs.len()];
-        for ((run, context), waits) in runs.iter_mut().zip(&mut contexts).zip(&mut waiting) {
-            *waits = run.advance(context, &mut observer)?;
-        }
-        if !waiting.contains(&true) {
-            break;
-        }
-        let mut predictions = denoise(parts, &runs, &mut contexts, &waiting, Condition::Given)?;
-        let mut passes = 1;
-        if let Some(guidance) = parts.guidance.filter(|guidance| guidance.scale() != 0.0) {
-            let without = denoise(parts, &runs, &mut contexts, &waiting, Condition::Hidden)?;
-            for (with, without) in predictions.iter_mut().zip(&without) {
-                *with = guidance.guide(with.as_ref(), without.as_ref())?;
-            }
-            passes = 2;
-        }
-        let active = runs.iter_mut().zip(&waiting).filter(|(_, waits)| **waits).map(|(run, _)| run);
-        for (run, prediction) in active.zip(predictions) {
-            run.absorb(prediction, passes, &mut observer)?;
-        }
-    }
-    Ok(runs.into_iter().zip(&contexts).map(|(run, context)| run.finish(context)).collect())
+    let mut batch = Batch::new(parts, config, sequences)?;
+    while batch.round(&mut observer)? {}
+    Ok(batch.finish())
 }
 
-fn denoise(
-    parts: &Parts<'_>,
-    runs: &[Run<'_>],
-    contexts: &mut [Context],
-    waiting: &[bool],
-    condition: Condition,
-) -> Result<Vec<Box<dyn crate::Prediction>>> {
-    let inputs: Vec<_> =
-        runs.iter().zip(waiting).filter(|(_, waits)| **waits).map(|(run, _)| run.input(condition)).collect();
-    let mut contexts: Vec<_> =
-        contexts.iter_mut().zip(waiting).filter(|(_, waits)| **waits).map(|(context, _)| context).collect();
-    let predictions = parts.denoiser.denoise_batch(&inputs, &mut contexts)?;
-    if predictions.len() != inputs.len() {
-        let message = format!("{} predictions for {} canvases", predictions.len(), inputs.len());
-        return Err(Error::Contract { message });
-    }
-    Ok(predictions)
-}
-
-fn check(parts: &Parts<'_>, config: &GenerateConfig, sequences: &[Sequence]) -> Result<()> {
+/// Says what of a call cannot be done, if anything cannot.
+pub(crate) fn check(parts: &Parts<'_>, config: &GenerateConfig, sequences: &[Sequence]) -> Result<()> {
     let info = parts.denoiser.info();
     for (setting, value) in [
         ("max_tokens", config.max_tokens),

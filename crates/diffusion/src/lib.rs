@@ -6,18 +6,24 @@
 //! Shapes: B sequences, L canvas cells, P prefix tokens, V vocabulary entries, D width.
 
 mod bans;
+mod batch;
 pub mod canvas;
 mod constrained;
 pub mod contract;
 pub mod denoiser;
 pub mod error;
+pub mod fork;
 pub mod frame;
 pub mod generate;
+mod guided;
 pub mod noise;
 mod open;
+pub mod particles;
 pub mod prediction;
 mod proposals;
+mod ratio;
 pub mod registry;
+mod resample;
 pub mod rng;
 mod run;
 pub mod sampler;
@@ -36,7 +42,8 @@ pub use error::{Error, Result};
 pub use frame::{Frame, FrameCell};
 pub use generate::{EndRule, FinishReason, GenerateConfig, Generation, Parts, Sequence, Usage, generate};
 pub use noise::Noise;
-pub use prediction::{Logits, Prediction, Proposal};
+pub use particles::{ParticleConfig, ParticleView, Population, Potential, generate_particles};
+pub use prediction::{Logits, PosteriorMix, Prediction, Proposal};
 pub use rng::{Rng, StepRng};
 pub use sampler::Sampler;
 pub use schedule::Schedule;

@@ -1,6 +1,7 @@
 //! The canvas that a sequence has open: its cells, its blocks, and where the sampler stands in them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::canvas::{Canvas, Cell, Token};
 use crate::frame::FrameCell;
@@ -12,13 +13,17 @@ pub(crate) struct Open {
     pub(crate) canvas: Canvas,
     /// What was last proposed for, or written into, each cell.
     pub(crate) seen: Vec<Option<(Token, f32)>>,
+    /// What was last proposed for each cell.
+    pub(crate) drawn: Vec<Option<Token>>,
     pub(crate) blocks: Vec<Range<usize>>,
     pub(crate) block: usize,
     pub(crate) sampler: Option<Box<dyn BlockSampler>>,
     pub(crate) block_step: usize,
     pub(crate) steps: usize,
     pub(crate) times: StepTimes,
-    pub(crate) prediction: Option<Box<dyn Prediction>>,
+    pub(crate) prediction: Option<Arc<dyn Prediction>>,
+    /// The answer without the prefix, where guidance has not joined the two.
+    pub(crate) without: Option<Arc<dyn Prediction>>,
     /// Whether `prediction` is what the denoiser would answer now.
     pub(crate) valid: bool,
 }
@@ -36,6 +41,7 @@ impl Open {
         }
         let blocks = canvas.blocks(block_length).collect();
         Self {
+            drawn: vec![None; canvas.len()],
             canvas,
             seen,
             blocks,
@@ -45,8 +51,33 @@ impl Open {
             steps: 0,
             times: StepTimes::new(1.0, 1.0),
             prediction: None,
+            without: None,
             valid: false,
         }
+    }
+
+    /// A copy that goes on by itself.
+    pub(crate) fn fork(&self) -> Self {
+        Self {
+            canvas: self.canvas.clone(),
+            seen: self.seen.clone(),
+            drawn: self.drawn.clone(),
+            blocks: self.blocks.clone(),
+            sampler: self.sampler.as_ref().map(|sampler| sampler.fork()),
+            prediction: self.prediction.clone(),
+            without: self.without.clone(),
+            ..*self
+        }
+    }
+
+    /// The text as it would be if the last draw of each cell were written, as far as there are draws.
+    pub(crate) fn draft(&self) -> impl Iterator<Item = Token> {
+        let cells = self.canvas.cells().iter().zip(self.canvas.tokens()).zip(&self.drawn);
+        cells.map_while(|((cell, held), drawn)| match cell {
+            Cell::Fixed | Cell::Committed => Some(*held),
+            Cell::Draft => Some(drawn.unwrap_or(*held)),
+            Cell::Noisy => *drawn,
+        })
     }
 
     /// Notes what is proposed for a cell, or what an action writes there, with its probability.

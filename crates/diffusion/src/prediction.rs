@@ -8,7 +8,9 @@ use crate::canvas::Token;
 use crate::contract::LogitTransform;
 use crate::error::{Error, Result};
 use crate::noise::Noise;
-use crate::vocabulary::{BoundTerms, ClassStat, Draw, NoisedCell, bound_terms, class_stats, log_probability, reduce};
+use crate::vocabulary::{
+    BoundTerms, ClassStat, Draw, NoisedCell, bound_terms, class_stats, log_probability, reduce, reduce_mixed,
+};
 
 /// What a denoiser says about one cell, reduced from V logits. [`crate::contract::Statistics`] says of which distribution
 /// the numbers are.
@@ -39,6 +41,23 @@ pub struct RowRequest<'a> {
     pub draw: Draw<'a>,
     /// The token that the cell holds, where its probability is wanted.
     pub held: Option<Token>,
+}
+
+/// Two reverse posteriors of one step mixed in logarithms: q^(1 + scale) / q'^scale, renormalised (see [`reduce_mixed`]).
+#[derive(Clone, Copy)]
+pub struct PosteriorMix<'a> {
+    /// The scale s; 0 leaves the first posterior as it is.
+    pub scale: f64,
+    /// The forward process.
+    pub noise: &'a dyn Noise,
+    /// Where the step starts.
+    pub t: f64,
+    /// Where it ends.
+    pub s: f64,
+    /// The L tokens that the cells hold.
+    pub held: &'a [Token],
+    /// Whether the predictions weigh the token held (see [`crate::DenoiserInfo::weighs_held`]).
+    pub weighs_held: bool,
 }
 
 /// The answer of a denoiser: distributions over V tokens for L cells, which stay where they were computed until they
@@ -73,6 +92,16 @@ pub trait Prediction: Any + Send + Sync {
 
     /// (1 + scale) * self - scale * other, in logits: the step that guidance takes away from `other`.
     fn away_from(&self, other: &dyn Prediction, scale: f64) -> Result<Box<dyn Prediction>>;
+
+    /// Proposals for what the cells hold after a step, drawn from the mixed posteriors of this prediction and `other`. All numbers
+    /// are those of the mixture, of which [`RowRequest::held`] names the token whose probability is wanted.
+    fn propose_mixed(
+        &self,
+        other: &dyn Prediction,
+        mix: &PosteriorMix<'_>,
+        requests: &[RowRequest<'_>],
+        transform: &LogitTransform,
+    ) -> Result<Vec<Proposal>>;
 
     /// For families that read their own earlier answer (self-conditioning).
     fn as_any(&self) -> &dyn Any;
@@ -109,6 +138,15 @@ impl Logits {
     /// The size of the vocabulary V.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
+    }
+
+    /// The other prediction, if it has the same rows over the same vocabulary.
+    fn alike<'a>(&self, other: &'a dyn Prediction) -> Result<&'a Self> {
+        let other = other
+            .as_any()
+            .downcast_ref::<Self>()
+            .filter(|other| other.values.len() == self.values.len() && other.vocabulary == self.vocabulary);
+        other.ok_or_else(|| Error::Contract { message: "guidance joins predictions of different kinds".to_string() })
     }
 
     /// Fails at the first token that is none of the V.
@@ -171,13 +209,7 @@ impl Prediction for Logits {
     }
 
     fn away_from(&self, other: &dyn Prediction, scale: f64) -> Result<Box<dyn Prediction>> {
-        let other = other
-            .as_any()
-            .downcast_ref::<Self>()
-            .filter(|other| other.values.len() == self.values.len() && other.vocabulary == self.vocabulary);
-        let Some(other) = other else {
-            return Err(Error::Contract { message: "guidance joins predictions of different kinds".to_string() });
-        };
+        let other = self.alike(other)?;
         let scale = scale as f32;
         // What is impossible stays impossible, also where both are minus infinity.
         let away = |with: f32, without: f32| {
@@ -185,6 +217,20 @@ impl Prediction for Logits {
         };
         let values = self.values.iter().zip(&other.values).map(|(with, without)| away(*with, *without)).collect();
         Ok(Box::new(Self { values, vocabulary: self.vocabulary }))
+    }
+
+    fn propose_mixed(
+        &self,
+        other: &dyn Prediction,
+        mix: &PosteriorMix<'_>,
+        requests: &[RowRequest<'_>],
+        transform: &LogitTransform,
+    ) -> Result<Vec<Proposal>> {
+        let other = self.alike(other)?;
+        let one = |request: &RowRequest<'_>| {
+            reduce_mixed(self.row(request.row), other.row(request.row), transform, mix, request)
+        };
+        Ok(requests.iter().map(one).collect())
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -4,7 +4,7 @@ use crate::canvas::Cell;
 use crate::contract::LogitTransform;
 use crate::error::{Error, Result};
 use crate::generate::EndRule;
-use crate::prediction::Proposal;
+use crate::prediction::{Proposal, RowRequest};
 use crate::rng::StepRng;
 use crate::run::Run;
 use crate::sampler::{CellProposal, Reads};
@@ -16,12 +16,15 @@ pub(crate) struct Step {
     pub(crate) proposals: Vec<CellProposal>,
     /// Under a constraint: the class statistics of the L rows.
     pub(crate) stats: Vec<Vec<ClassStat>>,
+    /// Whether the proposals are drawn from mixed posteriors.
+    pub(crate) mixed: bool,
 }
 
 impl Run<'_> {
     /// Reduces the prediction of the open canvas to the proposals of a step.
     pub(crate) fn proposals(&mut self, rng: &StepRng) -> Result<Step> {
-        let mut step = Step { proposals: Vec::new(), stats: Vec::new() };
+        let mixed = self.guide()?;
+        let mut step = Step { proposals: Vec::new(), stats: Vec::new(), mixed };
         let Some(open) = &self.open else { return Ok(step) };
         let Some(prediction) = &open.prediction else { return Ok(step) };
         let canvas = &open.canvas;
@@ -48,7 +51,11 @@ impl Run<'_> {
         } else {
             let held = |at: &usize| (*at, (reads == Reads::Open).then(|| canvas.tokens()[*at]));
             let cells: Vec<_> = cells.iter().map(held).collect();
-            self.bans.propose(prediction.as_ref(), &cells, self.tokens.len(), rng)?
+            let ask = |requests: &[RowRequest<'_>], transform: &LogitTransform| match self.mix(open) {
+                Some((without, mix)) if mixed => prediction.propose_mixed(without, &mix, requests, transform),
+                _ => prediction.propose(requests, transform),
+            };
+            self.bans.propose(&ask, &cells, self.tokens.len(), rng)?
         };
         let Some(open) = &self.open else { return Ok(step) };
         let (leftmost, end) = (open.canvas.leftmost_noisy(), &self.parts.denoiser.info().end);

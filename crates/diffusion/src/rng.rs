@@ -23,6 +23,8 @@ pub enum Purpose {
     Corrupt = 6,
     /// The joint draw that makes what a sampler commits a valid text.
     Settle = 7,
+    /// Which particles go on, and which one is taken in the end.
+    Resample = 8,
 }
 
 /// The random source of one sequence.

@@ -1,5 +1,7 @@
 //! One sequence on its way through the loop: the canvas that is open, the block, the sampler at work.
 
+use std::sync::Arc;
+
 use crate::bans::Bans;
 use crate::canvas::Token;
 use crate::constrained::Settled;
@@ -10,6 +12,7 @@ use crate::frame::Frame;
 use crate::generate::{FinishReason, GenerateConfig, Generation, Parts, Sequence, Usage};
 use crate::open::{Open, apply};
 use crate::prediction::Prediction;
+use crate::ratio::Ratio;
 use crate::rng::Rng;
 use crate::sampler::{BlockStart, StepView};
 
@@ -24,15 +27,19 @@ pub(crate) struct Run<'a> {
     pub(crate) parts: &'a Parts<'a>,
     pub(crate) config: &'a GenerateConfig,
     pub(crate) sequence: &'a Sequence,
-    rng: Rng,
+    pub(crate) rng: Rng,
     pub(crate) bans: Bans,
     pub(crate) constraint: Option<Box<dyn ConstraintRun>>,
     pub(crate) open: Option<Open>,
-    canvases: usize,
+    pub(crate) canvases: usize,
+    /// The cells of each canvas that the context holds.
+    pub(crate) extended: Vec<usize>,
     pub(crate) tokens: Vec<Token>,
-    probabilities: Vec<f32>,
-    finish: Option<FinishReason>,
-    usage: Usage,
+    pub(crate) probabilities: Vec<f32>,
+    pub(crate) finish: Option<FinishReason>,
+    pub(crate) usage: Usage,
+    /// The weight of what a constraint has drawn, where particles ask for it.
+    pub(crate) ratio: Option<Ratio>,
 }
 
 impl<'a> Run<'a> {
@@ -54,10 +61,12 @@ impl<'a> Run<'a> {
             constraint,
             open: None,
             canvases: 0,
+            extended: Vec::new(),
             tokens: Vec::new(),
             probabilities: Vec::new(),
             finish: None,
             usage: Usage { prompt_tokens: sequence.prefix.len(), ..Usage::default() },
+            ratio: None,
         })
     }
 
@@ -115,17 +124,18 @@ impl<'a> Run<'a> {
     pub(crate) fn absorb(
         &mut self,
         prediction: Box<dyn Prediction>,
-        passes: usize,
+        without: Option<Box<dyn Prediction>>,
         observer: &mut Option<&mut dyn Observer>,
     ) -> Result<()> {
-        self.usage.nfe += passes;
+        self.usage.nfe += 1 + usize::from(without.is_some());
         if let Some(open) = &mut self.open {
             if prediction.rows() != open.canvas.len() {
                 return Err(Error::Contract {
                     message: format!("a prediction of {} rows for {} cells", prediction.rows(), open.canvas.len()),
                 });
             }
-            open.prediction = Some(prediction);
+            open.prediction = Some(prediction.into());
+            open.without = without.map(Arc::from);
         }
         self.step(observer)
     }
@@ -156,6 +166,7 @@ impl<'a> Run<'a> {
     }
 
     fn close_canvas(&mut self, context: &mut Context, observer: &mut Option<&mut dyn Observer>) -> Result<()> {
+        self.check_given(&self.rng.at(self.usage.blocks, 0))?;
         self.show(observer, true);
         let Some(open) = self.open.take() else { return Ok(()) };
         self.canvases += 1;
@@ -169,6 +180,7 @@ impl<'a> Run<'a> {
         if let Some(constraint) = &mut self.constraint {
             constraint.advance(open.canvas.tokens())?;
         }
+        self.extended.push(open.canvas.len());
         self.parts.denoiser.extend(context, open.canvas.tokens())
     }
 
@@ -179,9 +191,11 @@ impl<'a> Run<'a> {
         let block = open.blocks[open.block].clone();
         let rng = self.rng.at(self.usage.blocks, open.block_step);
         let step = self.proposals(&rng)?;
+        let old = self.drawn(&step);
         let Some(open) = &mut self.open else { return Ok(()) };
         for cell in &step.proposals {
             open.see(cell, None);
+            open.drawn[cell.position] = Some(cell.proposal.token);
         }
 
         let Some(sampler) = &mut open.sampler else { return Err(broken("a step without a sampler")) };
@@ -192,6 +206,7 @@ impl<'a> Run<'a> {
             proposals: &step.proposals,
             noise: self.parts.noise,
             weighs_held: info.weighs_held || self.constraint.is_some(),
+            mixed: step.mixed,
             times,
             rng: &rng,
         };
@@ -205,6 +220,10 @@ impl<'a> Run<'a> {
         let noise = |length| self.parts.noise.prior(length, &rng);
         let changed = apply(&mut open.canvas, actions, info.mask, &noise)
             .map_err(|what| broken(&format!("sampler `{}` {what}", self.parts.sampler.name())))?;
+        if let (Some(old), true) = (old, changed) {
+            self.written(&old, &rng)?;
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
         open.valid = !changed && !info.time_dependent && !info.self_conditioned;
         open.block_step += 1;
         if open.block_step == MOST_STEPS {

@@ -57,6 +57,7 @@ impl Bench {
             proposals: &proposals,
             noise: &Masked { schedule: Linear, mask: MASK },
             weighs_held: false,
+            mixed: false,
             times,
             rng: &rng,
         };

@@ -1,18 +1,20 @@
 //! A text being set up, and how it is written: from prompts and settings to outputs.
 
 use lldm_control::constraint::Language;
-use lldm_control::{Compiled, Constraints, Joint};
+use lldm_control::{ClassifierFree, Compiled, Constraints, Joint, Scorer, SteeringConfig};
 use lldm_diffusion::stop::EndOfText;
 use lldm_diffusion::{
-    Constraint, EndRule, Error as DiffusionError, GenerateConfig, Guidance, LogitTransform, Observer, Parts, Sequence,
-    Token, generate,
+    Constraint, EndRule, Error as DiffusionError, GenerateConfig, Guidance, LogitTransform, Observer, Parts, Potential,
+    Sequence, Token,
 };
 use lldm_models::{Defaults, LoadedModel};
 use serde_json::Value;
 
+use crate::best::{self, Best};
 use crate::constraint::used;
 use crate::error::{Error, Result};
 use crate::output::{Output, UsedSampler};
+use crate::particles::{self, Particles, Speller, Weighing};
 use crate::pipeline::Pipeline;
 use crate::prompt::{Prefix, Prompt};
 use crate::settings::{Origin, Settings};
@@ -22,14 +24,15 @@ use crate::vocabulary::{never_written, within_word};
 #[must_use = "a generation does nothing until it is run"]
 pub struct Generate<'a> {
     pipeline: &'a Pipeline,
-    prompts: Vec<Prompt>,
+    pub(crate) prompts: Vec<Prompt>,
     request: Defaults,
-    seed: u64,
+    pub(crate) seed: u64,
     first: u64,
     bias: Vec<(Token, f32)>,
     banned: Vec<Token>,
     constraints: Constraints,
     guidance: Option<&'a dyn Guidance>,
+    particles: Option<Particles<'a>>,
     observer: Option<Box<dyn Observer + 'a>>,
 }
 
@@ -45,6 +48,7 @@ impl<'a> Generate<'a> {
             banned: Vec::new(),
             constraints: Constraints::new(),
             guidance: None,
+            particles: None,
             observer: None,
         }
     }
@@ -115,6 +119,14 @@ impl<'a> Generate<'a> {
         self
     }
 
+    /// The scale s of classifier-free guidance: what the prompt changes in the model's answer is added s times more. 0, the
+    /// default, guides nowhere; any other costs a second forward pass at each step. A model that cannot hide its prompt is
+    /// an error.
+    pub fn guidance_scale(mut self, scale: f64) -> Self {
+        self.request.guidance_scale = Some(scale);
+        self
+    }
+
     /// Where an end token may be written.
     pub fn end_rule(mut self, rule: EndRule) -> Self {
         self.request.end_rule = Some(rule);
@@ -151,10 +163,30 @@ impl<'a> Generate<'a> {
         self
     }
 
-    /// A soft pull.
+    /// A soft pull of any kind, instead of classifier-free guidance at [`Generate::guidance_scale`].
     pub fn guidance(mut self, guidance: &'a dyn Guidance) -> Self {
         self.guidance = Some(guidance);
         self
+    }
+
+    /// `count` particles for each text, weighed by a potential as they are written; the text is one of them, drawn by its weight.
+    /// [`RatioOfZ`](lldm_diffusion::particles::RatioOfZ) makes texts under a constraint follow the model's law of valid texts.
+    /// One particle is a plain run. Frames of particle k bear the text's number plus k 2^32; the cost of all is the text's.
+    pub fn particles(mut self, count: usize, potential: &'a dyn Potential) -> Self {
+        self.particles = Some(Particles { count, weighing: Weighing::By(potential) });
+        self
+    }
+
+    /// The same, weighed by a reward (and by the constraint, if there is one): FK steering.
+    pub fn steer(mut self, count: usize, scorer: &'a dyn Scorer, config: SteeringConfig) -> Self {
+        self.particles = Some(Particles { count, weighing: Weighing::Reward(scorer, config) });
+        self
+    }
+
+    /// Writes the one text `count` times, with this seed and those that follow it, and takes the best by a scorer; the first
+    /// of equals.
+    pub fn best_of(self, count: usize, scorer: &dyn Scorer) -> Result<Best> {
+        best::best_of(self, count, scorer)
     }
 
     /// Watches every frame.
@@ -176,24 +208,39 @@ impl<'a> Generate<'a> {
 
     /// Writes all texts.
     pub fn run_all(self) -> Result<Vec<Output>> {
-        let Self { pipeline, prompts, request, seed, first, bias, banned, constraints, guidance, mut observer } = self;
+        let Self {
+            pipeline,
+            prompts,
+            request,
+            seed,
+            first,
+            bias,
+            banned,
+            constraints,
+            guidance,
+            particles,
+            mut observer,
+        } = self;
         let model = &pipeline.model;
         let settings = pipeline.settings_for(&request)?;
         let mut waiting = Vec::with_capacity(prompts.len());
         // Each constraint that is needed, by what stands between prompt and text.
         let mut compiled: Vec<(Joint, Compiled)> = Vec::new();
+        let spelled = if constraints.is_empty() { None } else { Some(pipeline.spelled()?) };
+        let narrowed = spelled.filter(|_| !banned.is_empty());
+        let narrowed = narrowed.map(|spelled| spelled.without(&banned, &model.denoiser.info().end));
         for (prompt, number) in prompts.into_iter().zip(first..) {
             let mut first_banned = Vec::new();
             let mut joint = None;
-            if !constraints.is_empty() {
-                let spelled = pipeline.spelled()?;
+            if let Some(spelled) = spelled {
+                let vocabulary = narrowed.as_ref().unwrap_or(&spelled.vocabulary);
                 let own = match (prompt.joint, &prompt.prefix) {
                     (Some(joint), _) => joint,
                     (None, Prefix::Text(text)) => spelled.joint(text),
                     (None, Prefix::Tokens(tokens)) => spelled.joint(&model.tokenizer.decode(tokens)?),
                 };
                 if compiled.iter().all(|(joint, _)| *joint != own) {
-                    compiled.push((own, constraints.compile_cached(&spelled.vocabulary, own, &pipeline.cache)?));
+                    compiled.push((own, constraints.compile_cached(vocabulary, own, &pipeline.cache)?));
                 }
                 joint = Some(own);
             }
@@ -211,7 +258,7 @@ impl<'a> Generate<'a> {
             let fitted = fit(&settings, model, prefix.len())?;
             waiting.push(((fitted, joint), Sequence { prefix, pins: prompt.pins, first_banned, seed, index }));
         }
-        let setup = Setup { model, bias, banned, guidance };
+        let setup = Setup { model, bias, banned, guidance, particles };
         let mut outputs: Vec<Option<Output>> = waiting.iter().map(|_| None).collect();
         // Texts that are left different room are written apart, so that each is what it would be alone.
         while let Some(first) = outputs.iter().position(Option::is_none) {
@@ -234,6 +281,7 @@ struct Setup<'a> {
     bias: Vec<(Token, f32)>,
     banned: Vec<Token>,
     guidance: Option<&'a dyn Guidance>,
+    particles: Option<Particles<'a>>,
 }
 
 impl Setup<'_> {
@@ -249,12 +297,14 @@ impl Setup<'_> {
         let sampler = settings.build_sampler()?;
         let info = model.denoiser.info();
         let stop = EndOfText { end: info.end.clone() };
+        let free = ClassifierFree::new(settings.guidance_scale)?;
+        let guidance = self.guidance.unwrap_or(&free);
         let parts = Parts {
             denoiser: model.denoiser.as_ref(),
             noise: model.noise.as_ref(),
             sampler: sampler.as_ref(),
             stop: &stop,
-            guidance: self.guidance,
+            guidance: Some(guidance),
             constraint: constraint.map(|constraint| constraint as &dyn Constraint),
         };
         let config = GenerateConfig {
@@ -273,14 +323,14 @@ impl Setup<'_> {
             },
             compat: settings.compat,
         };
-        let generations = generate(&parts, &config, sequences, observer)?;
-        generations
+        let speller = Speller { model, constraint };
+        let written = particles::write(&parts, &config, sequences, self.particles, &speller, observer)?;
+        written
             .into_iter()
             .zip(sequences)
-            .map(|(generation, sequence)| {
-                let text = model.tokenizer.decode(&generation.tokens)?;
+            .map(|((generation, particles), sequence)| {
                 Ok(Output {
-                    text: constraint.map_or(text.as_str(), |constraint| constraint.text_of(&text)).to_string(),
+                    text: speller.text(&generation.tokens)?,
                     tokens: generation.tokens,
                     probabilities: generation.probabilities,
                     seed: sequence.seed,
@@ -295,12 +345,14 @@ impl Setup<'_> {
                         top_k: settings.top_k,
                         top_p: settings.top_p,
                         repetition_penalty: settings.repetition_penalty,
+                        guidance_scale: guidance.scale(),
                         end_rule: settings.end_rule,
                         compat: settings.compat,
                     },
                     usage: generation.usage,
                     finish_reason: generation.finish,
                     constraint: constraint.map(used),
+                    particles,
                 })
             })
             .collect()

@@ -13,6 +13,7 @@
 //! and [`metric`] how good generated text is. What a text may be held to is in [`control`], the process itself in [`diffusion`], the
 //! networks in [`models`].
 
+pub mod best;
 mod constraint;
 pub mod error;
 pub mod fill;
@@ -21,11 +22,13 @@ pub mod judge;
 pub mod likelihood;
 pub mod metric;
 pub mod output;
+mod particles;
 pub mod pipeline;
 pub mod prompt;
 pub mod settings;
 mod vocabulary;
 
+pub use best::Best;
 pub use error::{Error, Result};
 pub use fill::{Fill, FillText, Filled};
 pub use generate::Generate;

@@ -30,6 +30,20 @@ pub struct Output {
     /// The constraint that it obeys, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub constraint: Option<UsedConstraint>,
+    /// The particles of which it is one, if there were any. Their cost is the text's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub particles: Option<UsedParticles>,
+}
+
+/// Particles as they came out.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct UsedParticles {
+    /// How many there were.
+    pub count: usize,
+    /// How often they were drawn anew.
+    pub resampled: usize,
+    /// ln of their mean weight. Weighed by the ratio of Z, an estimate of the probability that the model writes a valid text.
+    pub log_evidence: f64,
 }
 
 /// A constraint as it was compiled.
@@ -66,6 +80,8 @@ pub struct UsedSampler {
     pub top_p: f64,
     /// The penalty of tokens that stood in the text already; 1 was none.
     pub repetition_penalty: f64,
+    /// The scale of guidance; 0 was none.
+    pub guidance_scale: f64,
     /// Where an end token could be written.
     pub end_rule: lldm_diffusion::EndRule,
     /// Whether defects of reference implementations were kept.

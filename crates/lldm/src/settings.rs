@@ -63,6 +63,8 @@ pub struct Settings {
     pub top_p: f64,
     /// The penalty of tokens that stand in the text already; 1 is none.
     pub repetition_penalty: f64,
+    /// The scale of classifier-free guidance; 0 guides nowhere and costs nothing.
+    pub guidance_scale: f64,
     /// Where an end token may be written.
     pub end_rule: EndRule,
     /// Whether defects of reference implementations are kept.
@@ -87,6 +89,7 @@ impl Settings {
         let top_p = pick(&layers, &mut origins, "top_p", |values| values.top_p, || 1.0);
         let penalty = |values: &Defaults| values.repetition_penalty;
         let repetition_penalty = pick(&layers, &mut origins, "repetition_penalty", penalty, || 1.0);
+        let guidance_scale = pick(&layers, &mut origins, "guidance_scale", |values| values.guidance_scale, || 0.0);
         let end_rule = pick(&layers, &mut origins, "end_rule", |values| values.end_rule, EndRule::default);
         let compat = pick(&layers, &mut origins, "compat", |values| values.compat, Compat::default);
 
@@ -123,6 +126,7 @@ impl Settings {
             top_k,
             top_p,
             repetition_penalty,
+            guidance_scale,
             end_rule,
             compat,
             origins,
@@ -147,6 +151,7 @@ impl Settings {
             ("top_k".to_string(), json!(self.top_k)),
             ("top_p".to_string(), json!(self.top_p)),
             ("repetition_penalty".to_string(), json!(self.repetition_penalty)),
+            ("guidance_scale".to_string(), json!(self.guidance_scale)),
             ("end_rule".to_string(), json!(self.end_rule)),
             ("compat".to_string(), json!(self.compat)),
         ]);
@@ -200,7 +205,7 @@ mod tests {
         assert_eq!(origin("temperature"), Origin::User);
         assert_eq!(origin("sampler.threshold"), Origin::Checkpoint);
         assert_eq!(origin("block_length"), Origin::Paper);
-        assert_eq!(settings.entries().len(), 13);
+        assert_eq!(settings.entries().len(), 14);
     }
 
     /// A published name may stand for a method under certain settings; a setting that somebody gives is stronger.

@@ -1,8 +1,8 @@
 //! The answer of a network on the CPU: logits in host memory, reduced by the fused pass of `lldm-kernels`.
 //!
 //! It says what [`Logits`], the float64 reference, says: the same draws, the same tokens kept by top-k and top-p, numbers that
-//! agree to 1e-6 and likelihoods that agree to 1e-12. What is asked of single rows in float64 alone (bounds, draws with given
-//! uniforms), and rows in which no token is allowed or one has no bound, go to the reference itself.
+//! agree to 1e-6 and likelihoods that agree to 1e-12. What is asked of single rows in float64 alone (bounds, mixed posteriors,
+//! draws with given uniforms), and rows in which no token is allowed or one has no bound, go to the reference itself.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -11,8 +11,12 @@ use rayon::prelude::*;
 
 use lldm_diffusion::noise::Noise;
 use lldm_diffusion::prediction::RowRequest;
-use lldm_diffusion::vocabulary::{BoundTerms, ClassStat, Draw, NoisedCell, bound_terms, class_stats, reduce};
-use lldm_diffusion::{Compat, Error, LogitTransform, Logits, Prediction, Proposal, Result, Statistics, Token};
+use lldm_diffusion::vocabulary::{
+    BoundTerms, ClassStat, Draw, NoisedCell, bound_terms, class_stats, reduce, reduce_mixed,
+};
+use lldm_diffusion::{
+    Compat, Error, LogitTransform, Logits, PosteriorMix, Prediction, Proposal, Result, Statistics, Token,
+};
 use lldm_kernels::vocab::{self, Change, Classes, Request, Summary, Transform, class_summaries, soft_cap_in_place};
 
 use crate::nn::Part;
@@ -150,6 +154,24 @@ impl Prediction for FusedLogits {
             Ok(logits) => Ok(Box::new(Self { logits: *logits, soft_cap: None })),
             Err(_) => Err(Error::Contract { message: "plain logits moved are no plain logits".to_string() }),
         }
+    }
+
+    fn propose_mixed(
+        &self,
+        other: &dyn Prediction,
+        mix: &PosteriorMix<'_>,
+        requests: &[RowRequest<'_>],
+        transform: &LogitTransform,
+    ) -> Result<Vec<Proposal>> {
+        transform.check()?;
+        let alike = |other: &&Self| other.rows() == self.rows() && other.vocabulary() == self.vocabulary();
+        let Some(other) = other.as_any().downcast_ref::<Self>().filter(alike) else {
+            return self.plain()?.propose_mixed(other, mix, requests, transform);
+        };
+        let one = |request: &RowRequest<'_>| {
+            reduce_mixed(&self.row(request.row), &other.row(request.row), transform, mix, request)
+        };
+        Ok(requests.par_iter().map(one).collect())
     }
 
     fn as_any(&self) -> &dyn Any {

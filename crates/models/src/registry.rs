@@ -38,6 +38,9 @@ pub struct Defaults {
     /// The penalty of tokens that stand in the text already; 1 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repetition_penalty: Option<f64>,
+    /// The scale of classifier-free guidance; 0 guides nowhere and costs nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_scale: Option<f64>,
     /// Where an end token may be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_rule: Option<EndRule>,
@@ -75,6 +78,7 @@ impl Defaults {
             top_k: self.top_k.or(other.top_k),
             top_p: self.top_p.or(other.top_p),
             repetition_penalty: self.repetition_penalty.or(other.repetition_penalty),
+            guidance_scale: self.guidance_scale.or(other.guidance_scale),
             end_rule: self.end_rule.or(other.end_rule),
             compat: self.compat.or(other.compat),
         }

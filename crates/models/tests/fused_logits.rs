@@ -6,7 +6,7 @@ use lldm_diffusion::prediction::RowRequest;
 use lldm_diffusion::rng::stream;
 use lldm_diffusion::schedule::Linear;
 use lldm_diffusion::vocabulary::{Draw, NoisedCell};
-use lldm_diffusion::{Compat, LogitTransform, Logits, Prediction, Proposal, Statistics, Token};
+use lldm_diffusion::{Compat, LogitTransform, Logits, PosteriorMix, Prediction, Proposal, Statistics, Token};
 use lldm_kernels::vocab;
 use lldm_models::FusedLogits;
 
@@ -205,6 +205,33 @@ fn what_is_away_from_another_is_that_of_the_reference() {
     let (fused, _) = both(&mut source, 5);
     let (other, _) = both(&mut source, 16);
     assert!(fused.away_from(&other, 1.0).is_err());
+}
+
+/// Against its own kind and against plain logits, capped or not.
+#[test]
+fn mixed_posteriors_are_those_of_the_reference() {
+    let mut source = Source(4);
+    for case in 0..60 {
+        let vocabulary = SIZES[case % SIZES.len()];
+        let ((fused, logits), (other, plain)) = (both(&mut source, vocabulary), both(&mut source, vocabulary));
+        let held: Vec<_> = (0..ROWS).map(|_| source.below(vocabulary) as Token).collect();
+        let noise = Uniform { schedule: Linear, alphabet: Alphabet { vocabulary, without: None } };
+        let mix = PosteriorMix { scale: 1.5, noise: &noise, t: 0.8, s: 0.6, held: &held, weighs_held: case % 2 == 0 };
+        let transform = LogitTransform { temperature: 0.7, ..transform(&mut source, vocabulary) };
+        let request = |row| RowRequest { row, draw: Draw::Key(case as u64 * 10 + row as u64), held: Some(held[row]) };
+        let requests: Vec<_> = (0..ROWS).map(request).collect();
+        let expected = logits.propose_mixed(&plain, &mix, &requests, &transform).unwrap();
+        for other in [&other as &dyn Prediction, &plain] {
+            let found = fused.propose_mixed(other, &mix, &requests, &transform).unwrap();
+            assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+        }
+    }
+    let (fused, logits) = both(&mut source, 5);
+    let (other, _) = both(&mut source, 16);
+    let noise = Uniform { schedule: Linear, alphabet: Alphabet { vocabulary: 5, without: None } };
+    let mix = PosteriorMix { scale: 1.5, noise: &noise, t: 0.8, s: 0.6, held: &[0; ROWS], weighs_held: false };
+    assert!(fused.propose_mixed(&other, &mix, &[], &LogitTransform::default()).is_err());
+    assert!(logits.propose_mixed(&other, &mix, &[], &LogitTransform::default()).is_err());
 }
 
 #[test]

@@ -5,9 +5,11 @@ use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, ValueEnum};
-use lldm::{Output, Pipeline, Prompt};
+use lldm::control::Constraints;
+use lldm::diffusion::particles::RatioOfZ;
+use lldm::{Generate, Output, Pipeline, Prompt};
 use lldm_diffusion::{Frame, Token};
 use serde_json::{Value, json};
 
@@ -36,6 +38,11 @@ pub(crate) struct RunArgs {
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
     pub(crate) constraints: ConstraintArgs,
+    /// Write N texts in step, weighed by how probable the rest of a valid text is, and take one by its weight: the larger N, the
+    /// nearer it is to the model's own law of valid texts (exactly so in the end where the choice of cells does not depend
+    /// on their tokens: first_hitting, random, ancestral, with --end-rule free). Costs N texts
+    #[arg(long, value_name = "N", conflicts_with_all = ["jsonl", "trace"], help_heading = "Constraints")]
+    pub(crate) particles: Option<usize>,
     /// Let the text go on within the word that the prompt ends with
     #[arg(long)]
     pub(crate) within_word: bool,
@@ -115,7 +122,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         return run_lines::run(&args, input, layers);
     }
     let request = args.sampling.request()?;
-    let constraints = args.constraints.read()?;
+    let constraints = args.constraints()?;
     let prompt = prompt(args.prompt.as_deref())?;
     let trace = args.trace.as_deref().map(trace_file::Writer::create).transpose()?;
     let start = Instant::now();
@@ -146,6 +153,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         .request(request)
         .constraints(constraints)
         .seed(args.seed.unwrap_or_else(draw_seed));
+    let generate = args.with_particles(generate);
     let output = generate.observe(|frame: &Frame| watcher.timed(frame, &pipeline, &text_of)).run();
     // Showing the frames takes time that the model does not.
     let generate_s = start.elapsed().saturating_sub(watcher.watched).as_secs_f64();
@@ -167,7 +175,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         write_text(&args, show, &pipeline, &prompt, &output)?;
     }
     if let Some(explained) = explained {
-        explained.tell(pipeline.cache());
+        explained.tell(pipeline.cache(), output.particles);
     }
     if args.verbose || (!args.quiet && std::io::stderr().is_terminal()) {
         plain::note(&figures(&output, load_s, generate_s));
@@ -176,6 +184,23 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
 }
 
 impl RunArgs {
+    /// The constraints that the flags ask for.
+    pub(crate) fn constraints(&self) -> Result<Constraints> {
+        let constraints = self.constraints.read()?;
+        if self.particles.is_some() && constraints.is_empty() {
+            bail!("--particles weighs texts by constraints, but none is given");
+        }
+        Ok(constraints)
+    }
+
+    /// The generation, by particles if the flags ask for them.
+    pub(crate) fn with_particles<'a>(&self, generate: Generate<'a>) -> Generate<'a> {
+        match self.particles {
+            Some(count) => generate.particles(count, &RatioOfZ),
+            None => generate,
+        }
+    }
+
     /// The prompt as the pipeline takes it.
     pub(crate) fn prompt_of(&self, text: &str) -> Prompt {
         let prompt = Prompt::text(text);
@@ -196,6 +221,10 @@ fn texts(pipeline: &Pipeline) -> impl Fn(Token) -> String {
 
 impl Watcher {
     fn timed(&mut self, frame: &Frame, pipeline: &Pipeline, text_of: &dyn Fn(Token) -> String) {
+        // Of particles, the first one is shown.
+        if frame.sequence != 0 {
+            return;
+        }
         let start = Instant::now();
         self.take(frame, pipeline, text_of);
         self.watched += start.elapsed();

@@ -60,7 +60,7 @@ struct Earlier {
 /// `lldm run --seed` makes each text again.
 pub(super) fn run(args: &RunArgs, input: &Path, layers: Vec<Layer>) -> Result<()> {
     let request = args.sampling.request()?;
-    args.constraints.read()?;
+    args.constraints()?;
     if args.batch == 0 {
         bail!("--batch is 0, but at least 1 text is written at a time");
     }
@@ -140,8 +140,9 @@ fn write(args: &RunArgs, pipeline: &Pipeline, request: &Defaults, seed: u64, tas
         let seed = task.seed.unwrap_or(seed.wrapping_add(task.line as u64 - 1));
         args.prompt_of(&task.prompt).seed(seed)
     });
-    let constraints = args.constraints.complete(args.constraints.read()?, pipeline)?;
-    Ok(pipeline.generate_all(prompts.collect()).request(request.clone()).constraints(constraints).run_all()?)
+    let constraints = args.constraints.complete(args.constraints()?, pipeline)?;
+    let generate = pipeline.generate_all(prompts.collect()).request(request.clone()).constraints(constraints);
+    Ok(args.with_particles(generate).run_all()?)
 }
 
 fn read(path: &Path) -> Result<Vec<Task>> {

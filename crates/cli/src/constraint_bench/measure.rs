@@ -145,6 +145,8 @@ fn step(compiled: &Compiled, place: &Place, rounds: Rounds, times: &mut Times) -
 
         let view = ConstraintView {
             canvas: &canvas,
+            given: &[],
+            ends_from: 0,
             stats: &stats,
             leans: &leans,
             banned: &[],

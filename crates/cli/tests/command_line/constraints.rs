@@ -137,6 +137,27 @@ fn constraints_hold_for_many_texts() {
 }
 
 #[test]
+fn particles_write_a_valid_text_and_tell_of_themselves() {
+    let place = Place::new();
+    let args = ["run", "-m", "toy", "--must-include", "ocean", "--sampler", "first_hitting", "--seed", "3", "the"];
+    let json = |particles: &[&str]| -> Value {
+        serde_json::from_str(&place.good(&[&args[..], &["--json"], particles].concat())).unwrap()
+    };
+    let (plain, some) = (json(&[]), json(&["--particles", "6"]));
+    assert!(some["text"].as_str().unwrap().contains("ocean"), "{some}");
+    assert_eq!(some["particles"]["count"], 6);
+    assert!(some["usage"]["nfe"].as_u64() > plain["usage"]["nfe"].as_u64().map(|nfe| 3 * nfe), "{some}");
+    assert_eq!(some, json(&["--particles", "6"]));
+    assert_eq!(json(&["--particles", "1"])["text"], plain["text"]);
+    let told = place.run(&[&args[..], &["--particles", "6", "--explain"]].concat());
+    assert!(told.stderr.contains("6 particles, drawn anew "), "{told:?}");
+    place.file("prompts.jsonl", "{\"prompt\": \"the\", \"seed\": 3}\n");
+    let lines = [&args[..9], &["--input", "prompts.jsonl", "--particles", "6"]].concat();
+    let line: Value = serde_json::from_str(&place.good(&lines)).unwrap();
+    assert_eq!(line["text"], some["text"]);
+}
+
+#[test]
 fn gaps_are_filled_and_the_rest_is_kept() {
     let place = Place::new();
     let filled = place.good(&["fill", "The old king went to the ____.", "--seed", "1"]);
@@ -188,6 +209,11 @@ fn mistakes() {
         &["run", "-m", "toy", "--template", "a ____{9,2}"],
         &["run", "-m", "toy", "--depth", "3"],
         &["run", "-m", "toy", "--explain"],
+        &["run", "-m", "toy", "--particles", "4"],
+        &["run", "-m", "toy", "--particles", "0", "--must-include", "ocean"],
+        &["run", "-m", "toy", "--particles", "4", "--must-include", "ocean", "--temperature", "0"],
+        &["run", "-m", "toy", "--particles", "4", "--must-include", "ocean", "--sampler", "remdm"],
+        &["run", "-m", "toy", "--guidance", "inf"],
         &["run", "-m", "toy", "--in-order"],
         &["run", "-m", "toy", "--ignore-case"],
         &["fill", "-m", "toy", "no gap"],

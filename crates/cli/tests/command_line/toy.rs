@@ -45,9 +45,25 @@ fn json_is_the_same_bytes_twice() {
     let place = Place::new();
     let once = place.good(&[TEXT, &["--json"]].concat());
     assert_eq!(once, place.good(&[TEXT, &["--json"]].concat()));
-    insta::assert_snapshot!(once, @r#"{"text":"the old captain counted every boat on the lake","seed":7,"model":"toy","sampler":{"name":"low_confidence","parameters":{"steps":32},"max_tokens":12,"canvas_length":12,"block_length":12,"temperature":1.0,"top_k":0,"top_p":1.0,"repetition_penalty":1.0,"end_rule":"leftmost","compat":"exact"},"usage":{"prompt_tokens":1,"tokens":9,"nfe":10,"steps":10,"blocks":1,"context_passes":0},"finish_reason":"stop"}"#);
+    insta::assert_snapshot!(once, @r#"{"text":"the old captain counted every boat on the lake","seed":7,"model":"toy","sampler":{"name":"low_confidence","parameters":{"steps":32},"max_tokens":12,"canvas_length":12,"block_length":12,"temperature":1.0,"top_k":0,"top_p":1.0,"repetition_penalty":1.0,"guidance_scale":0.0,"end_rule":"leftmost","compat":"exact"},"usage":{"prompt_tokens":1,"tokens":9,"nfe":10,"steps":10,"blocks":1,"context_passes":0},"finish_reason":"stop"}"#);
     let timed: Value = serde_json::from_str(&place.good(&[TEXT, &["--json", "--timing"]].concat())).unwrap();
     assert!(timed["timing"]["tokens_per_second"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn guidance_is_told_and_costs_a_second_pass() {
+    let place = Place::new();
+    let json = |args: &[&str]| -> Value {
+        let seed: &[&str] = if args.contains(&"--seed") { &[] } else { &["--seed", "3"] };
+        let run = [&["run", "the old captain", "-n", "8", "--json"], seed].concat();
+        serde_json::from_str(&place.good(&[&run[..], args].concat())).unwrap()
+    };
+    let (plain, guided) = (json(&[]), json(&["--guidance", "2"]));
+    assert_eq!((&plain["sampler"]["guidance_scale"], &guided["sampler"]["guidance_scale"]), (&0.0.into(), &2.0.into()));
+    assert_eq!(guided["usage"]["nfe"].as_u64(), guided["usage"]["steps"].as_u64().map(|steps| 2 * steps));
+    assert_eq!(json(&["--guidance", "0"]), plain);
+    let changed = |seed: &&str| json(&["--guidance", "4", "--seed", seed])["text"] != json(&["--seed", seed])["text"];
+    assert!(["5", "6", "7", "8"].iter().any(changed));
 }
 
 #[test]
@@ -135,6 +151,7 @@ fn flags_win_over_the_environment_the_project_and_the_user() {
     canvas_length       12         the checkpoint
     compat              exact      built in, as the paper has it where there is one
     end_rule            leftmost   built in, as the paper has it where there is one
+    guidance_scale      0.0        built in, as the paper has it where there is one
     max_tokens          5          the project: [FOLDER]/lldm.toml
     repetition_penalty  1.0        built in, as the paper has it where there is one
     sampler             threshold  the user: [FOLDER]/config/lldm/config.toml

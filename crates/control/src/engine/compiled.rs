@@ -120,7 +120,7 @@ impl Constraint for Compiled {
         if needed > budget {
             return Err(infeasible(&Error::TooLong { needed, room: budget }));
         }
-        Ok(Box::new(Run::new(self.clone(), budget)))
+        Ok(Box::new(Run::new(Arc::new(self.clone()), budget)))
     }
 }
 

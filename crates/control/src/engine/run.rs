@@ -4,6 +4,8 @@
 //! that the cells which a sampler commits can be completed. Where a prediction gives probability 0 to all that can complete them (exact
 //! toy models do, networks do not), tokens that it excludes are taken for possible, but only just.
 
+use std::sync::Arc;
+
 use lldm_diffusion::rng::Purpose;
 use lldm_diffusion::{ConstraintRun, ConstraintView, Error as DiffusionError, Proposal, Token};
 
@@ -15,8 +17,9 @@ use crate::error::Error;
 /// Where the numbers of draws within a class begin: beyond those of the cells.
 const WITHIN: usize = 1 << 20;
 
+#[derive(Clone)]
 pub(super) struct Run {
-    constraint: Compiled,
+    constraint: Arc<Compiled>,
     /// The state in front of the canvas.
     state: u32,
     written: usize,
@@ -26,7 +29,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(constraint: Compiled, budget: usize) -> Self {
+    pub(super) fn new(constraint: Arc<Compiled>, budget: usize) -> Self {
         Self { constraint, state: 0, written: 0, left: budget, log_z: None }
     }
 
@@ -85,8 +88,8 @@ impl Run {
             self.describe(&mut proposal, open, class, &marginals.classes[at]);
             let lean = view.leans[at].filter(|lean| lean.token == view.canvas.tokens()[at]);
             let held = lean.and_then(|lean| Some((lean.token, *automaton.class_of().get(lean.token as usize)?)));
-            proposal.held = held
-                .map_or(0.0, |(token, class)| marginals.classes[at][usize::from(class)] * open.within(class, token));
+            let own = |(token, class)| marginals.classes[at][usize::from(class)] * open.within(class, token);
+            proposal.held = held.map_or(0.0, own).min(1.0);
             proposal
         };
         (0..view.canvas.len()).map(cell).collect()
@@ -96,7 +99,8 @@ impl Run {
     fn describe(&self, proposal: &mut Proposal, open: &OpenRow, class: Option<u16>, classes: &[f64]) {
         let over = (1.0 - classes.iter().sum::<f64>()).max(0.0);
         proposal.probability = match class {
-            Some(class) => classes[usize::from(class)] * open.within(class, proposal.token),
+            // The sums of a pass are 1 but for its rounding.
+            Some(class) => (classes[usize::from(class)] * open.within(class, proposal.token)).min(1.0),
             None => over,
         };
         // The most probable token, and the second: behind the end of a text stands an end token.
@@ -104,7 +108,7 @@ impl Run {
         let (mut best, mut second) = ((over, end.unwrap_or(proposal.token)), 0.0f64);
         for (class, p) in (0..).zip(classes).filter(|(_, p)| **p > 0.0) {
             let token = open.best_token(class);
-            let own = p * open.within(class, token);
+            let own = (p * open.within(class, token)).min(1.0);
             let next = p * open.second(class);
             if own > best.0 {
                 (second, best) = (best.0.max(next), (own, token));
@@ -147,9 +151,15 @@ impl ConstraintRun for Run {
         let automaton = self.constraint.automaton().clone();
         let cells = view.canvas.len().min(self.left);
         let place = self.place(cells);
+        let class_of = |token: Token| automaton.class_of().get(token as usize).copied();
+        let given: Vec<_> = view
+            .given
+            .iter()
+            .map(|(at, token)| (*at, class_of(*token).unwrap_or(automaton.classes() as u16)))
+            .collect();
         let chain_of = |rows: &[CellRow]| {
             let rows: Vec<_> = rows.iter().map(CellRow::row).collect();
-            Chain::new(&automaton, place, &rows)
+            Chain::before_given(&automaton, place, &rows, &given)
         };
         let mut rows_now = rows(view, cells, &automaton, None);
         let chain = match chain_of(&rows_now) {

@@ -5,6 +5,7 @@
 //!   reuses it, so that with many steps most cost no forward pass.
 //! - Uniform noise: UDLM, Schiff et al. 2024 (arXiv 2412.10193), equation 14; Duo, Sahoo et al. 2025 (arXiv 2506.10892),
 //!   with its two ends: `tail = "draw"` draws x_0 from the last posterior, `"greedy"` takes the argmax of one more pass.
+//!   Classifier-free guidance mixes its posteriors (D-CFG of UDLM), where all other samplers mix predictions.
 //! - Hybrid noise: GIDD, von Rütte et al. 2025; `gidd` adds self-correction.
 //!
 //! Deviation: the last step goes to s = 0 and writes all that is left by a draw, where MDLM and UDLM stop at 1e-5 and take
@@ -58,6 +59,7 @@ pub enum Tail {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ancestral(pub AncestralConfig);
 
+#[derive(Clone)]
 struct Run {
     config: AncestralConfig,
     step: usize,
@@ -108,6 +110,11 @@ impl BlockSampler for Run {
         // A token behind a mask never changes again; noise that nothing marks may, until the last step.
         let settled = view.times.s <= 0.0 || view.noise.alphabet().is_none();
         draw(view, &posteriors(view), if settled { Settle::Commit } else { Settle::Draft })
+    }
+
+    fn draws_posterior(&self, noise: &dyn Noise, times: StepTimes) -> bool {
+        let unmarked = noise.mask().is_none() && noise.alphabet().is_some();
+        unmarked && (self.config.tail == Tail::Draw || times.s > 0.0)
     }
 
     fn mixtures(&self, view: &StepView<'_>) -> Option<Vec<Mixture>> {

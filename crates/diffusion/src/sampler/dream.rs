@@ -73,6 +73,7 @@ pub enum DreamAlgorithm {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Dream(pub DreamConfig);
 
+#[derive(Clone)]
 struct Run {
     config: DreamConfig,
     compat: Compat,

@@ -52,6 +52,7 @@ settings! {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct EntropyBound(pub EntropyBoundConfig);
 
+#[derive(Clone)]
 struct Run {
     config: EntropyBoundConfig,
     step: usize,

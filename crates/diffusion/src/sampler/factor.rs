@@ -37,6 +37,7 @@ settings! {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Factor(pub FactorConfig);
 
+#[derive(Clone)]
 struct Run {
     factor: f64,
     compat: Compat,

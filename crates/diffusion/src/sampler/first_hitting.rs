@@ -34,6 +34,7 @@ pub struct FirstHittingConfig {}
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct FirstHitting(pub FirstHittingConfig);
 
+#[derive(Clone)]
 struct Run {
     t: f64,
 }

@@ -50,6 +50,7 @@ settings! {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Gidd(pub GiddConfig);
 
+#[derive(Clone)]
 struct Run {
     config: GiddConfig,
     compat: Compat,

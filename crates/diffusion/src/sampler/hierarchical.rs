@@ -57,6 +57,7 @@ pub enum HierarchyRule {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Hierarchical(pub HierarchicalConfig);
 
+#[derive(Clone)]
 struct Run {
     config: HierarchicalConfig,
     total: usize,

@@ -29,6 +29,7 @@ pub struct LeftToRightConfig {}
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LeftToRight(pub LeftToRightConfig);
 
+#[derive(Clone)]
 struct Run;
 
 impl Sampler for LeftToRight {

@@ -74,6 +74,7 @@ pub enum PsiStrategy {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Psi(pub PsiConfig);
 
+#[derive(Clone)]
 struct Run {
     config: PsiConfig,
     compat: Compat,

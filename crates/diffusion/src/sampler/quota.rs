@@ -6,6 +6,7 @@ use super::reverse::{Action, BlockSampler, BlockStart, StepTimes, StepView};
 use crate::rng::StepRng;
 
 /// A block at work.
+#[derive(Clone)]
 pub(super) struct QuotaRun {
     rank: Rank,
     quota: Vec<usize>,

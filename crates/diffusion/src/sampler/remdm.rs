@@ -99,6 +99,7 @@ pub struct Remasking {
     pub sigma: f64,
 }
 
+#[derive(Clone)]
 struct Run {
     config: RemdmConfig,
     compat: Compat,

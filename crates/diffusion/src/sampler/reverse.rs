@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::canvas::{Canvas, Token};
 use crate::contract::{Compat, Statistics};
+use crate::fork::ForkSampler;
 use crate::noise::{Mixture, Noise};
 use crate::prediction::Proposal;
 use crate::rng::StepRng;
@@ -59,8 +60,8 @@ pub struct BlockStart {
     pub compat: Compat,
 }
 
-/// A sampler at work on one block of one sequence.
-pub trait BlockSampler: Send {
+/// A sampler at work on one block of one sequence. It is `Clone`.
+pub trait BlockSampler: Send + ForkSampler {
     /// The times of the next step; called only while some cell of the block is open. `noisy` cells hold noise.
     fn next_step(&mut self, noisy: usize, rng: &StepRng) -> StepTimes;
 
@@ -70,6 +71,12 @@ pub trait BlockSampler: Send {
     /// Whether the next step asks the prediction to judge what is written, so that a token held says nothing for itself. A
     /// constraint draws accordingly.
     fn doubts(&self) -> bool {
+        false
+    }
+
+    /// Whether the step with those times draws each cell from the reverse posterior alone, so that guidance may mix posteriors
+    /// (see [`StepView::mixed`]).
+    fn draws_posterior(&self, _: &dyn Noise, _: StepTimes) -> bool {
         false
     }
 
@@ -114,6 +121,9 @@ pub struct StepView<'a> {
     pub noise: &'a dyn Noise,
     /// Whether the proposals weigh the token held (see [`crate::DenoiserInfo::weighs_held`]); those of a constraint do.
     pub weighs_held: bool,
+    /// Whether the proposals are draws of what the cells hold after the step: guidance has mixed the posteriors already. Only
+    /// where [`BlockSampler::draws_posterior`] says so.
+    pub mixed: bool,
     /// The times of the step.
     pub times: StepTimes,
     /// The step's randomness.

@@ -62,6 +62,7 @@ pub enum SdarStrategy {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sdar(pub SdarConfig);
 
+#[derive(Clone)]
 struct Run {
     config: SdarConfig,
     quota: Vec<usize>,

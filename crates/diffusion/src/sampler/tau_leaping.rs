@@ -56,6 +56,7 @@ pub enum Method {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TauLeaping(pub TauLeapingConfig);
 
+#[derive(Clone)]
 struct Run {
     config: TauLeapingConfig,
     step: usize,

@@ -38,6 +38,7 @@ settings! {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Threshold(pub ThresholdConfig);
 
+#[derive(Clone)]
 struct Run {
     config: ThresholdConfig,
     total: usize,

@@ -42,6 +42,7 @@ settings! {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TokenEditing(pub TokenEditingConfig);
 
+#[derive(Clone)]
 struct Run {
     config: TokenEditingConfig,
     total: usize,

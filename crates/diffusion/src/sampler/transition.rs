@@ -16,6 +16,9 @@ pub(super) enum Settle {
 /// The reverse posterior of each cell.
 pub(super) fn posteriors(view: &StepView<'_>) -> Vec<Mixture> {
     let cells = view.proposals.iter();
+    if view.mixed {
+        return cells.map(|_| Mixture::DRAW).collect();
+    }
     cells
         .map(|cell| {
             let held = view.canvas.tokens()[cell.position];

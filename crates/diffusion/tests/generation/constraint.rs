@@ -11,16 +11,18 @@ use crate::{V, config, full_table, parts, sampler, sequences, write};
 
 /// Texts of exactly `length` tokens whose sequence of classes is accepted by `accepts`.
 #[derive(Clone)]
-struct Language {
+pub(crate) struct Language {
     class_of: Vec<u16>,
     classes: usize,
     length: usize,
-    accepts: fn(&[u16]) -> bool,
+    pub(crate) accepts: fn(&[u16]) -> bool,
 }
 
+#[derive(Clone)]
 struct Run {
     language: Language,
     written: Vec<u16>,
+    log_z: Option<f64>,
 }
 
 /// An even number of odd tokens.
@@ -37,7 +39,7 @@ fn parity(length: usize) -> Language {
     Language { class_of: vec![0, 1, 0, 1, 2], classes: 3, length, accepts: even }
 }
 
-fn list() -> Language {
+pub(crate) fn list() -> Language {
     Language { class_of: vec![0, 1, 2, 3, 4], classes: 5, length: 4, accepts: listed }
 }
 
@@ -129,7 +131,7 @@ impl Constraint for Language {
             let message = format!("texts have {} tokens, but {budget} are asked for", self.length);
             return Err(Error::Infeasible { message });
         }
-        Ok(Box::new(Run { language: self.clone(), written: Vec::new() }))
+        Ok(Box::new(Run { language: self.clone(), written: Vec::new(), log_z: None }))
     }
 }
 
@@ -173,6 +175,7 @@ impl ConstraintRun for Run {
             }
         }
         let total: f64 = texts.iter().map(|(_, weight)| weight).sum();
+        self.log_z = Some(total.ln());
         let mut left = rng.uniform(0, view.purpose) * total;
         let chosen = texts.iter().find(|(_, weight)| {
             left -= weight;
@@ -197,6 +200,10 @@ impl ConstraintRun for Run {
         };
         assert_eq!(self.language.class_of.len(), V);
         Ok((0..).zip(text).map(proposal).collect())
+    }
+
+    fn log_z(&self) -> Option<f64> {
+        self.log_z
     }
 
     fn advance(&mut self, tokens: &[Token]) -> Result<()> {

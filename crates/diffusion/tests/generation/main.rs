@@ -5,6 +5,7 @@ mod constraint;
 mod ends;
 mod guidance;
 mod mistakes;
+mod particles;
 mod seeds;
 mod usage;
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::{END, MASK, V, config, full_table, parts, sampler, sequences};
 
 /// Writes the mask.
+#[derive(Clone)]
 struct Masker;
 
 /// Answers `rows` rows of `logit`.

@@ -29,8 +29,6 @@ enum LeftOut {
     /// A cut of small probabilities after the step (`min_p`): a sampler here sees no probabilities of single tokens, and the
     /// transform of the logits comes before the step.
     MinP,
-    /// Guidance that mixes two posteriors in logarithms: ours joins predictions, before the posterior.
-    MixedPosteriors,
     /// Guidance by a classifier: it is no sampler's, and needs a classifier's answer for every token.
     ClassifierGuidance,
 }

@@ -135,7 +135,7 @@ fn learn(
     for (at, proposal) in proposals.iter_mut().enumerate() {
         (proposal.token, proposal.probability) = (tokens[at], -confidences[at]);
     }
-    let known = Predicted { clean: predicted.clean.clone(), proposals };
+    let known = Predicted { proposals, ..predicted.clone() };
     // A step to s = 0 writes every cell. One that is a mask still has an infinite confidence, and so no share of sigma.
     let masks = vec![process.noise.mask().expect("a mask"); tokens.len()];
     process.step(run, StepTimes::new(1.0, 0.0), &masks, &known);

@@ -5,14 +5,17 @@ use lldm_diffusion::prediction::RowRequest;
 use lldm_diffusion::sampler::registry::build;
 use lldm_diffusion::sampler::{Action, BlockSampler, BlockStart, CellProposal, Reads, StepTimes, StepView};
 use lldm_diffusion::vocabulary::Draw;
-use lldm_diffusion::{Canvas, Cell, Compat, LogitTransform, Prediction, Proposal, Rng, Sampler, Token};
+use lldm_diffusion::{Canvas, Cell, Compat, LogitTransform, PosteriorMix, Prediction, Proposal, Rng, Sampler, Token};
 use serde_json::Value;
 
 /// What is known of the clean tokens of a canvas.
+#[derive(Clone)]
 pub(crate) struct Predicted {
     /// [L][V]; it may be unnormalised or negative where it comes from scores.
     pub(crate) clean: Vec<Vec<f64>>,
     pub(crate) proposals: Vec<Proposal>,
+    /// Whether these are what the cells hold after the step.
+    pub(crate) mixed: bool,
 }
 
 /// One of our samplers under a forward process.
@@ -30,13 +33,28 @@ impl Predicted {
         transform: &LogitTransform,
         vocabulary: usize,
     ) -> Self {
-        let ask = |row: usize, held: Token| {
-            let request = RowRequest { row, draw: Draw::Argmax, held: Some(held) };
-            prediction.propose(&[request], transform).expect("an answer")[0]
-        };
+        let ask = |request: RowRequest<'_>| prediction.propose(&[request], transform).expect("an answer")[0];
+        Self::asked(&ask, tokens, vocabulary, false)
+    }
+
+    /// What the cells hold after a step of mixed posteriors.
+    pub(crate) fn mixed(
+        with: &dyn Prediction,
+        without: &dyn Prediction,
+        mix: &PosteriorMix<'_>,
+        transform: &LogitTransform,
+        vocabulary: usize,
+    ) -> Self {
+        let ask =
+            |request: RowRequest<'_>| with.propose_mixed(without, mix, &[request], transform).expect("an answer")[0];
+        Self::asked(&ask, mix.held, vocabulary, true)
+    }
+
+    fn asked(ask: &dyn Fn(RowRequest<'_>) -> Proposal, tokens: &[Token], vocabulary: usize, mixed: bool) -> Self {
+        let ask = |row, held| ask(RowRequest { row, draw: Draw::Argmax, held: Some(held) });
         let clean = |row| (0..vocabulary as Token).map(|token| ask(row, token).held).collect();
         let proposals = tokens.iter().enumerate().map(|(row, token)| ask(row, *token)).collect();
-        Self { clean: (0..tokens.len()).map(clean).collect(), proposals }
+        Self { clean: (0..tokens.len()).map(clean).collect(), proposals, mixed }
     }
 
     /// From numbers that stand for the probabilities of the clean token.
@@ -46,7 +64,7 @@ impl Predicted {
             Proposal { token: 0, probability: row[0], entropy: 0.0, margin: 0.0, best: 0, best_probability: 0.0, held }
         };
         let proposals = clean.iter().zip(tokens).map(proposal).collect();
-        Self { clean, proposals }
+        Self { clean, proposals, mixed: false }
     }
 }
 
@@ -95,6 +113,7 @@ impl<'a> Process<'a> {
             proposals: &proposals,
             noise: self.noise,
             weighs_held: false,
+            mixed: predicted.mixed,
             times,
             rng: &rng,
         };

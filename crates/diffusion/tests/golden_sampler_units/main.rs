@@ -101,7 +101,16 @@ fn act(
 ) -> Vec<(usize, Action)> {
     let times = sampler.next_step(canvas.count_noisy(0..canvas.len()), rng);
     let noise = Masked { schedule: Linear, mask: Token::MAX };
-    let view = StepView { canvas, block: 0..canvas.len(), proposals, noise: &noise, weighs_held: false, times, rng };
+    let view = StepView {
+        canvas,
+        block: 0..canvas.len(),
+        proposals,
+        noise: &noise,
+        weighs_held: false,
+        mixed: false,
+        times,
+        rng,
+    };
     sampler.step(&view)
 }
 

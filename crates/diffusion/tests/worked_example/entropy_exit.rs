@@ -32,6 +32,7 @@ settings! {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct EntropyExit(pub EntropyExitConfig);
 
+#[derive(Clone)]
 struct Run {
     entropy: f64,
     total: usize,
