@@ -150,7 +150,6 @@ fn step(compiled: &Compiled, place: &Place, rounds: Rounds, times: &mut Times) -
             stats: &stats,
             leans: &leans,
             banned: &[],
-            ends_from: 0,
             greedy: false,
             rng: &rng,
             purpose: Purpose::Constraint,
