@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 use lldm::control::Constraints;
-use lldm::control::constraint::{Banned, Case, Choice, JsonSchema, Keywords, Match, Regex, Template, Words};
+use lldm::control::constraint::{
+    Banned, Case, Choice, JsonSchema, Keywords, Match, Regex, SHIPPED, Shipped, Template, Words, shipped,
+};
 
 /// A constraint with the name of its kind.
 pub(crate) struct Kind {
@@ -42,6 +44,9 @@ pub(crate) fn kinds(states: &[usize]) -> Result<Vec<Kind>> {
         some("json_small", new().with(schema(SMALL_SCHEMA)?)),
         some("json_large", new().with(schema(LARGE_SCHEMA)?)),
     ];
+    for Shipped { name, .. } in SHIPPED {
+        kinds.push(some(&format!("grammar_{name}"), new().with(shipped(name)?)));
+    }
     for states in states {
         // The empty text is one of the states, and one of the texts.
         let text = format!("[a-zA-Z ]{{0,{}}}", states.saturating_sub(1));

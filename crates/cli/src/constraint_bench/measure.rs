@@ -22,6 +22,9 @@ pub(crate) struct Rounds(pub(crate) usize);
 /// Tokens that may follow the canvas.
 const ROOM: usize = 512;
 
+/// The most compilations of a kind: some take long.
+const COMPILATIONS: usize = 3;
+
 /// The parts that are timed.
 #[derive(Clone, Copy)]
 enum Part {
@@ -73,7 +76,7 @@ pub(crate) fn measure(kind: &Kind, place: &Place, rounds: Rounds) -> Result<Opti
         first => first?,
     };
     let mut times = Times::default();
-    for _ in 0..rounds.0 {
+    for _ in 0..rounds.0.min(COMPILATIONS) {
         let figures = kind.constraints.compile(&place.vocabulary, Joint::None)?.figures();
         times.note(Part::Bytes, 1e3 * figures.bytes.as_secs_f64());
         times.note(Part::Lift, 1e3 * figures.lift.as_secs_f64());
