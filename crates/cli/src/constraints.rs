@@ -8,7 +8,8 @@ use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use lldm::control::cache::Origin;
 use lldm::control::constraint::{
-    Banned, Case, Choice, EndsWith, JsonSchema, Keywords, Match, Order, Regex, Sentences, StartsWith, Template, Words,
+    Banned, Case, Choice, EndsWith, Grammar, JsonSchema, Keywords, Match, Order, Regex, Sentences, StartsWith,
+    Template, Words, shipped,
 };
 use lldm::control::engine::Figures;
 use lldm::control::{Budget, Cache, Compiled, Constraints};
@@ -46,7 +47,10 @@ pub(crate) struct ConstraintArgs {
     /// A JSON Schema (draft 2020-12) that the text is valid under: a file, or the schema itself
     #[arg(long, value_name = "FILE|JSON")]
     pub(crate) json_schema: Option<String>,
-    /// Arrays and objects within one another that a schema or a grammar may reach [default: 4]
+    /// A grammar that derives the text: json, python-expression, sql-select, or a file in the form of Lark or (.gbnf) GBNF
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) grammar: Option<String>,
+    /// Levels of nesting that a schema or a grammar may reach [default: 4; a shipped grammar has its own]
     #[arg(long, value_name = "LEVELS")]
     pub(crate) depth: Option<u32>,
     /// A text with gaps: `Dear ____, yours ____{2,20}`
@@ -134,8 +138,16 @@ impl ConstraintArgs {
             let mut schema = JsonSchema::new(read_schema(schema)?);
             schema.depth = self.depth.unwrap_or(schema.depth);
             all = all.with(schema);
-        } else if self.depth.is_some() {
-            bail!("--depth bounds the nesting of a schema, but none is given: name one with --json-schema");
+        }
+        if let Some(grammar) = &self.grammar {
+            let grammar = read_grammar(grammar)?;
+            let depth = self.depth.unwrap_or(grammar.depth);
+            all = all.with(grammar.with_depth(depth));
+        }
+        if self.depth.is_some() && self.json_schema.is_none() && self.grammar.is_none() {
+            bail!(
+                "--depth bounds the nesting of a schema or a grammar, but none is given: name one with --json-schema or --grammar"
+            );
         }
         if let Some(template) = &self.template {
             all = all.with(Template(template.clone()));
@@ -167,7 +179,11 @@ impl ConstraintArgs {
     /// can end one.
     pub(crate) fn complete(&self, all: Constraints, pipeline: &Pipeline) -> Result<Constraints> {
         let form = self.regex.len() + self.choices.len() + self.length.len();
-        let form = form > 0 || self.json_schema.is_some() || self.template.is_some() || self.ends_with.is_some();
+        let form = form > 0
+            || self.json_schema.is_some()
+            || self.grammar.is_some()
+            || self.template.is_some()
+            || self.ends_with.is_some();
         if self.must_include.is_empty() || form {
             return Ok(all);
         }
@@ -187,7 +203,8 @@ impl Explained {
 
     /// Notes a frame.
     pub(crate) fn see(&mut self, frame: &Frame) {
-        if let (Some(log_z), false) = (frame.log_z, frame.done) {
+        // A canvas that opens or closes shows the last step once more.
+        if let Some(log_z) = frame.log_z.filter(|_| self.steps.last().is_none_or(|(step, _)| *step < frame.step)) {
             self.steps.push((frame.step, log_z));
         }
     }
@@ -263,6 +280,20 @@ fn read_schema(argument: &str) -> Result<serde_json::Value> {
         (text, argument.to_string())
     };
     serde_json::from_str(&text).map_err(|error| anyhow!("{place} is no JSON: {error}"))
+}
+
+/// A shipped grammar, or one in a file.
+fn read_grammar(argument: &str) -> Result<Grammar> {
+    let path = Path::new(argument);
+    let is_file = path.extension().is_some() || path.components().count() > 1 || path.is_file();
+    if !is_file {
+        return Ok(shipped(argument)?);
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| anyhow!("cannot read the grammar {argument}: {error}"))?;
+    Ok(match path.extension().is_some_and(|extension| extension == "gbnf") {
+        true => Grammar::gbnf(&text)?,
+        false => Grammar::lark(&text)?,
+    })
 }
 
 /// `5..12words`, `7 words`, `..3sentences`, `10..tokens`.

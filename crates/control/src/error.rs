@@ -32,6 +32,32 @@ pub enum Error {
         /// What is wrong there, in one line.
         message: String,
     },
+    /// A grammar that cannot be read.
+    #[error("line {line} of the grammar cannot be used: {message}")]
+    Grammar {
+        /// The line.
+        line: usize,
+        /// What is wrong there, in one line.
+        message: String,
+    },
+    /// There is no such grammar.
+    #[error("there is no grammar `{name}`: {advice}")]
+    NoGrammar {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        advice: String,
+    },
+    /// A grammar that costs too much at its depth.
+    #[error("nested to depth {depth}, {cause}{}", fits.map_or(String::new(), |fits| format!("; depth {fits} fits")))]
+    Depth {
+        /// The depth.
+        depth: u32,
+        /// What it costs.
+        cause: Box<Error>,
+        /// The greatest depth that was found to fit in the time that was left.
+        fits: Option<u32>,
+    },
     /// More states than allowed.
     #[error("the constraint needs more than {limit} states: make it simpler, or allow more")]
     States {

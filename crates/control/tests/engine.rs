@@ -136,6 +136,7 @@ impl Case {
             stats: &stats,
             leans: &self.leans,
             banned: &[],
+            ends_from: 0,
             greedy: self.temperature == 0.0,
             rng: &rng,
             purpose: Purpose::Constraint,

@@ -89,6 +89,11 @@ impl Bans {
         Ok(stats)
     }
 
+    /// The first cell of a canvas that may hold an end token, where `written` tokens stand before it.
+    pub(crate) fn ends_from(&self, written: usize) -> usize {
+        self.last_pin.map_or(0, |pin| pin.saturating_sub(written))
+    }
+
     /// Whether the first cell has bans of its own.
     pub(crate) fn has_first(&self) -> bool {
         self.first.is_some()

@@ -91,8 +91,9 @@ impl Run<'_> {
             return Err(broken("a joint draw without a constraint"));
         };
         let (canvas, greedy) = (&open.canvas, self.bans.plain.temperature == 0.0);
-        let banned = &self.bans.plain.banned;
-        let text = constraint.draw(&ConstraintView { canvas, stats, leans, banned, greedy, rng, purpose })?;
+        let (banned, ends_from) = (&self.bans.plain.banned, self.bans.ends_from(self.tokens.len()));
+        let view = ConstraintView { canvas, stats, leans, banned, ends_from, greedy, rng, purpose };
+        let text = constraint.draw(&view)?;
         if text.len() != canvas.len() {
             return Err(broken(&format!("a constraint drew {} tokens for {} cells", text.len(), canvas.len())));
         }

@@ -102,6 +102,8 @@ pub struct ConstraintView<'a> {
     pub leans: &'a [Option<Lean>],
     /// Tokens that no cell may hold, whatever the prediction says of them.
     pub banned: &'a [Token],
+    /// The first cell that may hold an end token: no given cell stands behind it.
+    pub ends_from: usize,
     /// Whether the most probable text is wanted, not a draw.
     pub greedy: bool,
     /// The step's randomness.

@@ -80,6 +80,7 @@ impl Run<'_> {
             stats,
             leans: &vec![None; open.canvas.len()],
             banned: &self.bans.plain.banned,
+            ends_from: self.bans.ends_from(self.tokens.len()),
             greedy: false,
             rng,
             purpose: Purpose::Constraint,

@@ -26,6 +26,11 @@ pub trait Machine {
 
     /// Whether a text may end here.
     fn accepts(&self, state: &Self::State) -> bool;
+
+    /// A number for each byte; bytes with the same one do the same in every state.
+    fn alike(&self) -> [u8; 256] {
+        std::array::from_fn(|byte| byte as u8)
+    }
 }
 
 /// A deterministic, partial, trimmed, minimal automaton over bytes. State 0 is the first.
@@ -55,10 +60,16 @@ impl ByteDfa {
         let mut states = vec![machine.start()];
         let mut rows: Vec<[u32; 256]> = Vec::new();
         let mut accepting = Vec::new();
+        let alike = machine.alike();
+        let example: Vec<Option<usize>> = (0..256).map(|byte| (0..byte).find(|at| alike[*at] == alike[byte])).collect();
         while let Some(state) = states.get(rows.len()).cloned() {
             meter.check(states.len(), size_of::<[u32; 256]>())?;
             let mut row = [DEAD; 256];
             for byte in 0..=255u8 {
+                if let Some(known) = example[byte as usize] {
+                    row[byte as usize] = row[known];
+                    continue;
+                }
                 let Some(next) = machine.next(&state, byte) else { continue };
                 row[byte as usize] = *number.entry(next).or_insert_with_key(|next| {
                     states.push(next.clone());
@@ -123,6 +134,11 @@ impl ByteDfa {
     pub(super) fn after(&self, state: u32, class: usize) -> Option<u32> {
         let next = self.next[state as usize * self.classes + class];
         (next != DEAD).then_some(next)
+    }
+
+    /// A number for each byte; bytes with the same one do the same in every state.
+    pub(crate) fn class(&self, byte: u8) -> u8 {
+        self.byte_class[byte as usize]
     }
 
     /// Whether a text may end in this state.

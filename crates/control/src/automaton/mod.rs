@@ -15,6 +15,7 @@ pub use bytes::{All, ByteDfa, Machine, Not};
 pub use expression::{ByteSet, Expression};
 pub(crate) use flow::{Edge, Flow};
 pub use lift::lift;
+pub(crate) use regex::one_line;
 pub use regex::regex;
 pub(crate) use stored::Reader;
 pub use synthetic::synthetic_tokens;

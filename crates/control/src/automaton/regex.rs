@@ -74,7 +74,7 @@ fn source_of(error: &dyn std::error::Error) -> String {
 }
 
 /// The last line that says something: the parser draws a picture above it.
-fn one_line(error: &dyn std::fmt::Display) -> String {
+pub(crate) fn one_line(error: &dyn std::fmt::Display) -> String {
     let text = error.to_string();
     let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it cannot be read");
     last.trim().trim_start_matches("error: ").to_string()

@@ -2,6 +2,7 @@
 
 mod choice;
 mod counts;
+mod grammar;
 mod infill;
 mod json;
 mod keywords;
@@ -11,6 +12,7 @@ mod template;
 
 pub use choice::Choice;
 pub use counts::{Sentences, Words};
+pub use grammar::{Grammar, Level, SHIPPED, Shipped, shipped};
 pub use infill::{Infill, Piece};
 pub use json::JsonSchema;
 pub use keywords::{Banned, Case, EndsWith, Keywords, Match, Order, StartsWith};

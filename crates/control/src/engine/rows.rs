@@ -33,8 +33,6 @@ pub(super) struct OpenRow {
 pub(super) struct Floors {
     /// A token of each class, where one may be written.
     pub(super) tokens: Vec<Option<Token>>,
-    /// The cell in which the text that was drawn last ends.
-    pub(super) stop: Option<usize>,
 }
 
 impl CellRow {
@@ -158,7 +156,7 @@ fn open(view: &ConstraintView<'_>, at: usize, automaton: &TokenAutomaton, floors
         for (class, stat) in stats.iter_mut().enumerate() {
             let ends = class == usize::from(automaton.end_class());
             if let (true, Some(token)) =
-                (stat.log_sum < LOG_FLOOR && (!ends || floors.stop == Some(at)), floors.tokens[class])
+                (stat.log_sum < LOG_FLOOR && (!ends || at >= view.ends_from), floors.tokens[class])
             {
                 *stat = ClassStat {
                     log_sum: LOG_FLOOR,

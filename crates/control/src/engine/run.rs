@@ -25,14 +25,12 @@ pub(super) struct Run {
     written: usize,
     /// Tokens that may be written from the start of the canvas on.
     left: usize,
-    /// Where the text that was drawn last ends.
-    stop: Option<usize>,
     log_z: Option<f64>,
 }
 
 impl Run {
     pub(super) fn new(constraint: Arc<Compiled>, budget: usize) -> Self {
-        Self { constraint, state: 0, written: 0, left: budget, stop: None, log_z: None }
+        Self { constraint, state: 0, written: 0, left: budget, log_z: None }
     }
 
     fn place(&self, cells: usize) -> Place {
@@ -55,7 +53,7 @@ impl Run {
                 tokens[usize::from(*class)] = Some(token);
             }
         }
-        Floors { tokens, stop: self.stop }
+        Floors { tokens }
     }
 
     /// The proposals of a canvas whose cells look like this, for tokens of these classes; none stands behind the end of a text.
@@ -180,7 +178,6 @@ impl ConstraintRun for Run {
         if view.purpose == Purpose::Constraint {
             self.log_z = Some(chain.log_z());
         }
-        self.stop = path.classes.iter().position(|class| *class == automaton.end_class());
         let drawn: Vec<_> = (0..cells).map(|at| path.classes.get(at).copied()).collect();
         Ok(self.proposals(view, &rows_now, &chain.marginals(), &drawn))
     }
@@ -192,7 +189,7 @@ impl ConstraintRun for Run {
     fn advance(&mut self, tokens: &[Token]) -> lldm_diffusion::Result<()> {
         let automaton = self.constraint.automaton();
         let count = tokens.len().min(self.left);
-        (self.written, self.left, self.stop) = (self.written + count, self.left - count, None);
+        (self.written, self.left) = (self.written + count, self.left - count);
         for (at, token) in tokens.iter().enumerate().take(count) {
             if self.constraint.end().contains(token) && automaton.is_accepting(self.state) {
                 // What stands behind counts nothing.

@@ -1,0 +1,17 @@
+//! Context-free grammars, to a bounded depth of nesting.
+
+mod context_free;
+mod cursor;
+mod expand;
+mod fragment;
+mod gbnf;
+mod lark;
+mod lark_terminals;
+mod network;
+mod recursion;
+mod shipped;
+mod syntax;
+mod terminal;
+
+pub use context_free::{Grammar, Level};
+pub use shipped::{SHIPPED, Shipped, shipped};
