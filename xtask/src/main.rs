@@ -1,6 +1,8 @@
-//! Tasks of the workspace that are no part of the product: `cargo xtask tidy`, `cargo xtask default-model`.
+//! Tasks of the workspace that are no part of the product: `cargo xtask tidy`, `cargo xtask default-model`,
+//! `cargo xtask soak`.
 
 mod default_model;
+mod soak;
 mod tidy;
 
 use std::env;
@@ -10,7 +12,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 const USAGE: &str = "usage: cargo xtask tidy            checks the house rules that no compiler checks
-       cargo xtask default-model   trains the default model and its twin, measures them, and writes crates/assets/model";
+       cargo xtask default-model   trains the default model and its twin, measures them, and writes crates/assets/model
+       cargo xtask soak [--minutes N] [--seed S]
+                                   writes texts under thousands of constraints and has them judged, for so many minutes";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -26,6 +30,14 @@ fn main() -> ExitCode {
         },
         ["default-model"] => match root().and_then(|root| default_model::make(&root)) {
             Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        ["soak", arguments @ ..] => match root().and_then(|root| soak::run(&root, arguments)) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
             Err(error) => {
                 eprintln!("error: {error:#}");
                 ExitCode::FAILURE

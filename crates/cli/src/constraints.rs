@@ -210,7 +210,7 @@ impl Explained {
     }
 
     /// Tells it all.
-    pub(crate) fn tell(&self, particles: Option<UsedParticles>) {
+    pub(crate) fn tell(&self, cache: &Cache, particles: Option<UsedParticles>) {
         let Figures { byte_states, states, classes, bytes, lift, origin } = self.compiled.figures();
         let from = match origin {
             Origin::Compiled => "",
@@ -222,6 +222,9 @@ impl Explained {
             self.compiled.fewest_tokens(),
             1e3 * (bytes + lift).as_secs_f64()
         ));
+        if let Some(problem) = cache.problem() {
+            plain::note(&format!("it could not be kept for later runs: {problem}"));
+        }
         for (step, log_z) in &self.steps {
             // Not minus zero.
             let log_z = if *log_z > -5e-4 { 0.0 } else { *log_z };

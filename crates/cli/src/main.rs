@@ -8,6 +8,7 @@ mod arguments;
 mod bundled;
 mod commands;
 mod config;
+mod constraint_bench;
 mod constraints;
 mod device;
 mod failure;

@@ -97,6 +97,8 @@ fn constraints() -> Vec<(&'static str, Vec<Box<dyn Language>>)> {
         ),
         ("keywords, 2", vec![Box::new(Keywords::all(["spaceship", "ocean"]))]),
         ("keywords, 4", vec![Box::new(Keywords::all(["spaceship", "ocean", "road", "light"]))]),
+        ("keywords, 6", vec![Box::new(Keywords::all(["spaceship", "ocean", "road", "light", "rain", "captain"]))]),
+        ("2 keywords in a schema", vec![schema(PROPERTIES), Box::new(Keywords::all(["spaceship", "ocean"]))]),
         ("schema, 8 properties", vec![schema(PROPERTIES)]),
         ("words, 60 to 100", vec![Box::new(Words { from: 60, to: Some(100) })]),
         ("date + [a-zA-Z ]{1,200}", vec![regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [a-zA-Z ]{1,200}")]),

@@ -92,9 +92,25 @@ impl<'a> Chain<'a> {
     /// # Errors
     /// [`Error::TooLong`] or [`Error::Empty`] where no text has any weight.
     pub fn new(automaton: &'a TokenAutomaton, place: Place, rows: &[Row<'_>]) -> Result<Self> {
+        Self::before_given(automaton, place, rows, &[])
+    }
+
+    /// The same, where the text must hold tokens of certain classes behind the canvas: how far behind it, and the class.
+    ///
+    /// # Errors
+    /// As [`Chain::new`].
+    pub fn before_given(
+        automaton: &'a TokenAutomaton,
+        place: Place,
+        rows: &[Row<'_>],
+        given: &[(usize, u16)],
+    ) -> Result<Self> {
+        let given_from = |last: usize| place.written + rows.len() + last + 1;
+        let last = given.iter().map(|(at, _)| given_from(*at)).max().unwrap_or(0);
+        let place = Place { fewest: place.fewest.max(last), ..place };
         let weights = Weights::new(automaton, place, rows);
         let reach = Reach::new(automaton, place, &weights);
-        let last = completable(automaton, place, rows.len());
+        let last = completable(automaton, place, rows.len(), given);
         let canvas = Canvas { automaton, weights, reach, state: place.state, last };
         let behind = Behind::<f64>::new(&canvas);
         if behind.total(&canvas).is_zero() {
@@ -193,7 +209,7 @@ fn without_text(automaton: &TokenAutomaton, place: Place, cells: usize) -> Error
     if needed > room {
         return Error::TooLong { needed, room };
     }
-    let message = "the tokens that stand on the canvas already, or those that are banned, leave none";
+    let message = "the tokens that are given or stand on the canvas already, or those that are banned, leave none";
     Error::Empty { message: message.to_string() }
 }
 

@@ -40,6 +40,12 @@ pub enum Error {
         /// What is wrong there, in one line.
         message: String,
     },
+    /// What the verifier cannot do.
+    #[error("the verifier of the grammar fails: {message}")]
+    Verifier {
+        /// Why, in one line.
+        message: String,
+    },
     /// There is no such grammar.
     #[error("there is no grammar `{name}`: {advice}")]
     NoGrammar {

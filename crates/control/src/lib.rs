@@ -17,6 +17,6 @@ pub use automaton::{ByteDfa, Machine, TokenAutomaton, Vocabulary};
 pub use budget::Budget;
 pub use cache::Cache;
 pub use chain::{Chain, Marginals, Path, Place, Row};
-pub use engine::{Compiled, Constraints, Joint};
+pub use engine::{Compiled, Constraints, Joint, round};
 pub use error::{Error, Result};
 pub use guidance::{ClassifierFree, PotentialKind, Scorer, Steering, SteeringConfig};

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use lldm_control::constraint::Regex;
-use lldm_control::{Compiled, Constraints, Joint, Vocabulary};
+use lldm_control::{Compiled, Constraints, Joint, Vocabulary, round};
 use lldm_diffusion::rng::{Purpose, Rng, open_unit, stream};
 use lldm_diffusion::vocabulary::class_stats;
 use lldm_diffusion::{Canvas, Cell, Constraint, ConstraintView, Error, Lean, LogitTransform, Logits, Proposal, Token};
@@ -133,6 +133,7 @@ impl Case {
         let mut run = compiled.start(self.canvas.len())?;
         let proposals = run.draw(&ConstraintView {
             canvas: &self.canvas,
+            given: &[],
             stats: &stats,
             leans: &self.leans,
             banned: &[],
@@ -263,4 +264,42 @@ fn texts_are_drawn_as_by_enumeration() {
     }
     // P(N > 4.9) is 5e-7: 0.01 % over all tests.
     assert!(tests > 100 && worst.0 < 4.9, "{tests} tests, {worst:?}");
+}
+
+/// What the engine rounds a prediction to, whose rows all have these logits.
+fn rounded(expression: &str, canvas: &Canvas, given: &[(usize, Token)], logits: [f32; V]) -> Result<Vec<Token>, Error> {
+    let pieces: Vec<Option<&str>> = PIECES.iter().copied().map(Some).chain([None]).collect();
+    let vocabulary = Vocabulary::new(&pieces, &[END]);
+    let compiled = Constraints::new().with(Regex(expression.to_string())).compile(&vocabulary, Joint::None).unwrap();
+    let logits = Logits::new(logits.repeat(canvas.len()), V).unwrap();
+    let mut run = compiled.start(canvas.len() + given.len())?;
+    let rng = Rng::new(3, 0).at(0, 0);
+    let drawn = round(&compiled, run.as_mut(), (canvas, given), &logits, &LogitTransform::default(), &rng)?;
+    Ok(drawn.into_iter().map(|cell| cell.token).collect())
+}
+
+/// A prediction may exclude all that ends a text, also before any text was drawn.
+#[test]
+fn a_text_ends_although_the_prediction_excludes_it() {
+    let never = f32::NEG_INFINITY;
+    let sure = [never, 0.0, never, never, never, never];
+    assert_eq!(rounded("a", &Canvas::noisy(vec![0; 3]), &[], sure).unwrap()[..2], [0, END]);
+    // But not before what is given.
+    let mut canvas = Canvas::noisy(vec![0; 3]);
+    canvas.pin(2, 0);
+    for _ in 0..20 {
+        let text = rounded("a|b|[ab]{3}", &canvas, &[], sure).unwrap();
+        assert!(!text.contains(&END), "{text:?}");
+    }
+}
+
+#[test]
+fn what_is_given_on_the_canvas_and_behind_it_stands_in_the_text() {
+    let even = [0.0; V];
+    assert_eq!(rounded("ab|ba", &Canvas::noisy(vec![0]), &[(0, 1)], even).unwrap(), [0]);
+    assert_eq!(rounded("ab|ba", &Canvas::noisy(vec![0]), &[(0, 0)], even).unwrap(), [1]);
+    assert!(matches!(rounded("aa|ba", &Canvas::noisy(vec![0]), &[(0, 1)], even), Err(Error::Infeasible { .. })));
+    let mut canvas = Canvas::noisy(vec![0; 2]);
+    canvas.pin(0, 1);
+    assert_eq!(rounded("ab|ba", &canvas, &[], even).unwrap(), [1, 0]);
 }

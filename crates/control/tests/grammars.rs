@@ -187,6 +187,31 @@ proptest! {
         }
     }
 
+    /// At any depth, and letter by letter, where its lexer has nothing to choose.
+    #[cfg(feature = "verifier")]
+    #[test]
+    fn the_verifier_accepts_what_is_derived(rules in plain()) {
+        let text = written(&rules, "::=", "root");
+        let naive = Naive { rules: &rules, levels: HashSet::new() };
+        let tokens: Vec<Option<Vec<u8>>> = [&b"x"[..], b"y", b"xy", b"yyx"].iter().map(|bytes| Some(bytes.to_vec())).collect();
+        let grammar = Grammar::gbnf(&text).unwrap();
+        let Ok(verifier) = lldm_control::constraint::Verifier::new(&grammar, &tokens, &[]) else {
+            // Nothing but the empty text, or not even that.
+            prop_assert!(texts(5).iter().skip(1).all(|word| !naive.derives(word, 0)), "{}", text);
+            return Ok(());
+        };
+        for word in texts(5) {
+            let tokens: Vec<u32> = word.iter().map(|letter| u32::from(letter - b'x')).collect();
+            let derived = naive.derives(&word, 0);
+            prop_assert_eq!(verifier.accepts(&tokens), Ok(derived), "{:?} under\n{}", String::from_utf8_lossy(&word), text);
+            // The same in longer tokens.
+            if word.ends_with(b"xyyyx") {
+                let longer = [&tokens[..word.len() - 5], &[2, 3]].concat();
+                prop_assert_eq!(verifier.accepts(&longer), Ok(derived));
+            }
+        }
+    }
+
     #[test]
     fn both_forms_of_a_grammar_are_one_language(rules in plain()) {
         let gbnf = Grammar::gbnf(&written(&rules, "::=", "root")).unwrap().with_depth(1).compile(&meter());
@@ -334,6 +359,9 @@ fn the_same_in_both_forms() {
 fn what_cannot_be_read_is_told_with_its_line() {
     let message = |text: &str| Grammar::lark(text).unwrap_err().to_string();
     for (text, line, part) in [
+        ("start: \"a\"??", 1, "repeated twice"),
+        ("start: \"a\"~2\n  | \"b\" *+", 2, "repeated twice"),
+        ("start: A\nA: ~~\"a\"", 2, "where a part belongs"),
         ("start: a\n", 1, "`a` is defined nowhere: define it"),
         ("start: nmae\nname: \"a\"", 1, "write `name`"),
         ("a: \"x\"", 1, "no rule `start`"),
@@ -374,6 +402,7 @@ fn what_cannot_be_read_is_told_with_its_line() {
     }
     let message = |text: &str| Grammar::gbnf(text).unwrap_err().to_string();
     for (text, line, part) in [
+        ("root ::= \"a\"{2}?", 1, "repeated twice"),
         ("root ::= item\n", 1, "`item` is defined nowhere"),
         ("a ::= \"x\"\n", 2, "no rule `root`"),
         ("root ::= <think> \"a\"", 1, "a token"),
@@ -409,6 +438,15 @@ fn hostile_grammars_end() {
     assert_eq!(guarantee, Guarantee::Exact);
     // Rules that are one another, without a text between.
     check(&gbnf("root ::= a | \"x\"\na ::= b | \"y\"\nb ::= root | a b | "), &["", "x", "y", "xyx"], &["z"]);
+
+    // As much within itself as is read; Lark's terminals do more at each level.
+    let nested = |open: &str, close: &str| open.repeat(199) + "\"a\"" + &close.repeat(199);
+    check(
+        &gbnf(&format!("root ::= {}", nested("(\"b\" ", ")? | \"c\""))),
+        &["c", "bbc", "bb", ""],
+        &["a", "bba", "cb"],
+    );
+    check(&lark(&format!("start: A\nA: {}", nested("\"c\" | ~(~\"b\" & ", ")+"))), &["c"], &[]);
 
     let budget = Budget { states: 20_000, bytes: 64 << 20, time: Duration::from_secs(10) };
     let mut doubled = "root ::= a0\n".to_string();

@@ -109,6 +109,21 @@ impl Case {
         done
     }
 
+    /// Whether a text goes on from a state behind the canvas, to a length that is allowed, with a token given there.
+    fn goes_on(&self, state: u32, behind: usize, given: (usize, u32)) -> bool {
+        let length = self.place.written + self.cells.len() + behind;
+        let may_end = behind > given.0 && (self.place.fewest..=self.place.most).contains(&length);
+        if may_end && self.accepting[state as usize] {
+            return true;
+        }
+        let letters = self.tokens - 1;
+        behind < self.place.room
+            && (0..letters as u32).filter(|token| behind != given.0 || *token == given.1).any(|token| {
+                let to = self.next[state as usize * letters + token as usize];
+                to != u32::MAX && self.goes_on(to, behind + 1, given)
+            })
+    }
+
     /// ln of the sums over classes, and of the most probable token of each, with that token.
     fn rows(&self, automaton: &TokenAutomaton) -> Vec<(Vec<f64>, Vec<f64>, Vec<u32>)> {
         let row = |cell: &Vec<f64>| {
@@ -139,6 +154,31 @@ fn near(found: f64, expected: f64) -> bool {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_given_behind_the_canvas_narrows_it(case in cases(), at in 0usize..3, token in any::<prop::sample::Index>()) {
+        let Ok(automaton) = case.automaton() else { return Ok(()) };
+        let given = (at, token.index(case.tokens - 1) as u32);
+        // Texts that fill the canvas, whatever may come behind it.
+        let case = &case;
+        let mut open = vec![(0, 1.0)];
+        for cell in &case.cells {
+            let step = |(state, weight): (u32, f64)| {
+                let letters = 0..case.tokens - 1;
+                let next = letters.map(move |token| (case.next[state as usize * (case.tokens - 1) + token], weight * cell[token]));
+                next.filter(|(to, weight)| *to != u32::MAX && *weight > 0.0)
+            };
+            open = open.into_iter().flat_map(step).collect();
+        }
+        let total: f64 = open.iter().filter(|(state, _)| case.goes_on(*state, 0, given)).map(|(_, weight)| weight).sum();
+        let stats = case.rows(&automaton);
+        let rows: Vec<_> = stats.iter().map(|(sums, _, _)| Row::Free(sums)).collect();
+        let given = [(at, automaton.class_of()[given.1 as usize])];
+        match Chain::before_given(&automaton, case.place, &rows, &given) {
+            Ok(chain) => prop_assert!(near(chain.log_z(), total.ln()), "{} is not {}", chain.log_z(), total.ln()),
+            Err(error) => prop_assert!(total == 0.0, "{error}: {total}"),
+        }
+    }
 
     #[test]
     fn sums_marginals_and_the_most_probable_text_are_those_of_enumeration(case in cases()) {

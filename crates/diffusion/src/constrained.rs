@@ -47,6 +47,17 @@ impl Run<'_> {
         }
     }
 
+    /// Fails where a canvas that was given as a whole is no part of a valid text: no step has looked at it.
+    pub(crate) fn check_given(&mut self, rng: &StepRng) -> Result<()> {
+        let Some(cells) = self.open.as_ref().filter(|open| open.steps == 0).map(|open| open.canvas.len()) else {
+            return Ok(());
+        };
+        if self.constraint.is_some() {
+            self.draw(&vec![Vec::new(); cells], &vec![None; cells], Purpose::Constraint, rng)?;
+        }
+        Ok(())
+    }
+
     /// The sampler's actions with commitments that belong to one valid text.
     pub(crate) fn settled(&mut self, mut actions: Vec<(usize, Action)>, step: Step, rng: &StepRng) -> Result<Settled> {
         let Step { mut proposals, stats, .. } = step;
@@ -80,6 +91,12 @@ impl Run<'_> {
         Ok(Settled { actions, proposals })
     }
 
+    /// The cells that are given behind the open canvas.
+    pub(crate) fn given_behind(&self) -> Vec<(usize, Token)> {
+        let behind = self.tokens.len() + self.open.as_ref().map_or(0, |open| open.canvas.len());
+        self.sequence.pins.iter().filter_map(|(at, token)| Some((at.checked_sub(behind)?, *token))).collect()
+    }
+
     fn draw(
         &mut self,
         stats: &[Vec<ClassStat>],
@@ -87,12 +104,13 @@ impl Run<'_> {
         purpose: Purpose,
         rng: &StepRng,
     ) -> Result<Vec<Proposal>> {
+        let given = &self.given_behind();
         let (Some(open), Some(constraint)) = (&self.open, &mut self.constraint) else {
             return Err(broken("a joint draw without a constraint"));
         };
         let (canvas, greedy) = (&open.canvas, self.bans.plain.temperature == 0.0);
         let (banned, ends_from) = (&self.bans.plain.banned, self.bans.ends_from(self.tokens.len()));
-        let view = ConstraintView { canvas, stats, leans, banned, ends_from, greedy, rng, purpose };
+        let view = ConstraintView { canvas, given, stats, leans, banned, ends_from, greedy, rng, purpose };
         let text = constraint.draw(&view)?;
         if text.len() != canvas.len() {
             return Err(broken(&format!("a constraint drew {} tokens for {} cells", text.len(), canvas.len())));

@@ -96,6 +96,8 @@ pub trait Constraint: Send + Sync {
 pub struct ConstraintView<'a> {
     /// The canvas before the step.
     pub canvas: &'a Canvas,
+    /// Cells that are given behind the canvas: how far behind its last cell (0 for the next one), and the token.
+    pub given: &'a [(usize, Token)],
     /// Class statistics of the L rows; none for cells that are given or written for good.
     pub stats: &'a [Vec<ClassStat>],
     /// What else is known of the L cells.

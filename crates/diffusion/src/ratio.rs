@@ -71,12 +71,14 @@ impl Run<'_> {
 
     /// Weighs the canvas after a step under the statistics of the prediction before it.
     pub(crate) fn written(&mut self, stats: &[Vec<ClassStat>], rng: &StepRng) -> Result<()> {
+        let given = &self.given_behind();
         let (Some(open), Some(constraint), Some(ratio)) = (&self.open, &self.constraint, &mut self.ratio) else {
             return Ok(());
         };
         let mut probe = constraint.fork();
         probe.draw(&ConstraintView {
             canvas: &open.canvas,
+            given,
             stats,
             leans: &vec![None; open.canvas.len()],
             banned: &self.bans.plain.banned,

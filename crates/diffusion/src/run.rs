@@ -166,6 +166,7 @@ impl<'a> Run<'a> {
     }
 
     fn close_canvas(&mut self, context: &mut Context, observer: &mut Option<&mut dyn Observer>) -> Result<()> {
+        self.check_given(&self.rng.at(self.usage.blocks, 0))?;
         self.show(observer, true);
         let Some(open) = self.open.take() else { return Ok(()) };
         self.canvases += 1;

@@ -23,6 +23,17 @@ impl Spelled {
         self.bytes.get(token as usize).and_then(Option::as_deref).unwrap_or_default()
     }
 
+    /// The vocabulary without tokens that are never written: what can be spelled, and how shortly, depends on it.
+    pub(crate) fn without(&self, banned: &[Token], end: &[Token]) -> Vocabulary {
+        let mut bytes = self.bytes.clone();
+        for token in banned {
+            if let Some(bytes) = bytes.get_mut(*token as usize) {
+                *bytes = None;
+            }
+        }
+        Vocabulary::new(&bytes, end)
+    }
+
     /// What stands between a prompt and its text.
     pub(crate) fn joint(&self, prompt: &str) -> Joint {
         match self.first_without_space {

@@ -226,18 +226,21 @@ impl<'a> Generate<'a> {
         let mut waiting = Vec::with_capacity(prompts.len());
         // Each constraint that is needed, by what stands between prompt and text.
         let mut compiled: Vec<(Joint, Compiled)> = Vec::new();
+        let spelled = if constraints.is_empty() { None } else { Some(pipeline.spelled()?) };
+        let narrowed = spelled.filter(|_| !banned.is_empty());
+        let narrowed = narrowed.map(|spelled| spelled.without(&banned, &model.denoiser.info().end));
         for (prompt, number) in prompts.into_iter().zip(first..) {
             let mut first_banned = Vec::new();
             let mut joint = None;
-            if !constraints.is_empty() {
-                let spelled = pipeline.spelled()?;
+            if let Some(spelled) = spelled {
+                let vocabulary = narrowed.as_ref().unwrap_or(&spelled.vocabulary);
                 let own = match (prompt.joint, &prompt.prefix) {
                     (Some(joint), _) => joint,
                     (None, Prefix::Text(text)) => spelled.joint(text),
                     (None, Prefix::Tokens(tokens)) => spelled.joint(&model.tokenizer.decode(tokens)?),
                 };
                 if compiled.iter().all(|(joint, _)| *joint != own) {
-                    compiled.push((own, constraints.compile_cached(&spelled.vocabulary, own, &pipeline.cache)?));
+                    compiled.push((own, constraints.compile_cached(vocabulary, own, &pipeline.cache)?));
                 }
                 joint = Some(own);
             }

@@ -52,6 +52,11 @@ impl Pipeline {
         self
     }
 
+    /// Where compiled constraints are kept.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
     /// The model.
     pub fn model(&self) -> &LoadedModel {
         &self.model

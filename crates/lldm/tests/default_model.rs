@@ -1,6 +1,7 @@
 //! The default model in the binary: it writes, never nothing, and the same again from the same seed.
 #![allow(clippy::unwrap_used)]
 
+use lldm::control::constraint::Choice;
 use lldm::metric::Diversity;
 use lldm::{Output, Pipeline, Prompt};
 
@@ -53,4 +54,18 @@ fn the_text_does_not_go_on_within_the_prompts_last_word() {
     };
     assert_eq!(begins(&Prompt::text("The spaceship")), 0);
     assert!(begins(&Prompt::text("The spaceship").within_word()) > 0);
+}
+
+/// With its long tokens banned, a long text does not fit: nothing may begin that leads there.
+#[test]
+fn what_is_banned_does_not_count_as_a_way_to_end() {
+    let pipeline = Pipeline::load("embedded").unwrap();
+    let size = pipeline.model().denoiser.info().vocabulary as u32;
+    let long: Vec<u32> = (3..size).filter(|token| pipeline.tokenizer().piece(*token).chars().count() > 1).collect();
+    for seed in 0..20 {
+        let asked =
+            pipeline.generate(Prompt::text("")).constraint(Choice(vec!["aa".into(), "bread and butter".into()]));
+        let output = asked.ban(long.clone()).max_tokens(6).canvas_length(1).temperature(3.0).seed(seed).run().unwrap();
+        assert_eq!(output.text, "aa");
+    }
 }

@@ -17,6 +17,7 @@ use lldm_models::Defaults;
 use lldm_train::data::Places;
 use serde_json::{Map, Value};
 
+use super::bench_constraints::{self, ConstraintsArgs};
 use super::bench_fluency::{self, FluencyArgs};
 use super::bench_kernels::{self, KernelsArgs};
 use super::bench_model;
@@ -107,7 +108,9 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     /// The kernels, beside this CPU's peak and candle's own operations
-    Kernels(KernelsArgs),
+    Kernels(Box<KernelsArgs>),
+    /// Constraints by kind: their compilation, and what a step under them costs
+    Constraints(Box<ConstraintsArgs>),
     /// What constraints cost in fluency, beside the naive ways of imposing them
     Fluency(Box<FluencyArgs>),
 }
@@ -129,6 +132,7 @@ struct Judge {
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     match &args.what {
         Some(What::Kernels(args)) => return bench_kernels::run(args),
+        Some(What::Constraints(args)) => return bench_constraints::run(args),
         Some(What::Fluency(args)) => return bench_fluency::run(args),
         None => {}
     }

@@ -1,6 +1,7 @@
 //! One file for each command: its arguments and what it does.
 
 pub(crate) mod bench;
+mod bench_constraints;
 mod bench_fluency;
 mod bench_kernels;
 mod bench_model;

@@ -175,7 +175,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         write_text(&args, show, &pipeline, &prompt, &output)?;
     }
     if let Some(explained) = explained {
-        explained.tell(output.particles);
+        explained.tell(pipeline.cache(), output.particles);
     }
     if args.verbose || (!args.quiet && std::io::stderr().is_terminal()) {
         plain::note(&figures(&output, load_s, generate_s));

@@ -154,3 +154,59 @@ fn a_pass_is_measured_part_by_part() {
         long.stderr
     );
 }
+
+/// The times are the machine's; that they are told is not.
+#[test]
+fn constraints_are_measured_by_kind_over_both_vocabularies() {
+    let place = Place::new();
+    let tiny = ["bench", "constraints", "--cells", "12", "--vocabulary", "3000", "--rounds", "1", "--states", "20"];
+    let only = "--only=choice,keywords_2,counted,json_large";
+    let ran = place.run(&[&tiny[..], &[only, "--json"]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stderr.contains("measuring keywords_2 over 3000 synthetic tokens\n"), "{}", ran.stderr);
+    let value: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let places = value["places"].as_array().unwrap();
+    assert_eq!(places.len(), 2);
+    for (place, name) in places.iter().zip(["3000 synthetic tokens", "the 4096 tokens of embedded"]) {
+        assert_eq!((place["place"].as_str(), place["cells"].as_u64()), (Some(name), Some(12)));
+        let step = place["step_ms"].as_f64();
+        assert_eq!(step.is_some(), name.ends_with("embedded"));
+        let rows = place["rows"].as_array().unwrap();
+        let kinds: Vec<_> = rows.iter().map(|row| row["kind"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["choice", "keywords_2", "json_large", "counted_20"]);
+        for row in rows {
+            let number = |name: &str| row[name].as_f64().unwrap();
+            let parts = ["messages_ms", "draw_ms", "marginals_ms", "entropies_ms"].map(number);
+            assert!((number("chain_ms") - parts.iter().sum::<f64>()).abs() < 1e-9 && parts[0] > 0.0);
+            for part in ["bytes_ms", "lift_ms", "cache_ms", "plain_pass_ms", "class_pass_ms", "most_probable_ms"] {
+                assert!(number(part) > 0.0, "{part} of {row}");
+            }
+            assert!(number("added_ms") >= number("constrained_ms") && number("constrained_ms") > 0.0);
+            assert!(step.is_none_or(|step| (number("of_step") - number("added_ms") / step).abs() < 1e-9));
+        }
+        assert_eq!(rows[3]["states"], 20);
+    }
+    assert!(places[1]["rows"][1]["of_step"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn constraints_are_told_as_a_table() {
+    let place = Place::new();
+    let args = ["bench", "constraints", "--vocabulary", "0", "--rounds", "1", "--cells", "12"];
+    let out = place.good(&[&args[..], &["--only", "choice,length"]].concat());
+    assert!(out.starts_with("KIND    BYTES  STATES  CLASSES  COMPILE  LIFT"), "{out}");
+    assert!(out.contains("\nchoice  13 ") && out.contains("\nlength  201 "), "{out}");
+    assert!(out.contains("tokens of embedded, 12 cells; a step without a constraint takes"), "{out}");
+    // The toy's words spell none of these, and its sentences are too short for sixty words.
+    let out = place.good(&[&args[..], &["-m", "toy", "--only", "choice,length"]].concat());
+    assert!(out.contains("; no text is possible of choice, length\n"), "{out}");
+    let refused = |more: &[&str]| {
+        let ran = place.run(&[&["bench", "constraints"], more].concat());
+        assert_eq!(ran.code, Some(1));
+        ran.stderr
+    };
+    assert!(refused(&["--rounds", "0"]).contains("--rounds, --cells and --states must be above 0"));
+    assert!(refused(&["--only", "keywords_9"]).contains("there is no kind `keywords_9`; names begin with choice, "));
+    assert!(refused(&["--only", "counted_7"]).contains("--only and --states leave nothing"));
+    insta::assert_snapshot!(place.good(&["bench", "constraints", "--help"]));
+}

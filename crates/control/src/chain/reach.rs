@@ -72,23 +72,36 @@ impl Reach {
     }
 }
 
-/// Whether a text in each state behind a canvas of that length can still be completed.
-pub(super) fn completable(automaton: &TokenAutomaton, place: Place, length: usize) -> Vec<bool> {
+/// Whether a text in each state behind a canvas of that length can still be completed, where `given` are classes of tokens that
+/// stand so far behind it.
+pub(super) fn completable(
+    automaton: &TokenAutomaton,
+    place: Place,
+    length: usize,
+    given: &[(usize, u16)],
+) -> Vec<bool> {
     let before = place.written + length;
     let Some(most) = place.most.checked_sub(before).map(|most| most.min(place.room)) else {
         return vec![false; automaton.states()];
     };
-    let fewest = place.fewest.saturating_sub(before);
+    // No text ends before what is given.
+    let last = given.iter().map(|(at, _)| at + 1).max().unwrap_or(0);
+    let fewest = place.fewest.saturating_sub(before).max(last);
     let Some(spare) = most.checked_sub(fewest) else { return vec![false; automaton.states()] };
     // After exactly the fewest tokens, acceptance must be near enough.
     let states = 0..automaton.states() as u32;
     let mut can: Vec<bool> = states.clone().map(|state| automaton.distance(state) <= spare).collect();
-    for _ in 0..fewest {
-        let before = |state| automaton.edges(state).any(|edge| can[edge.to as usize]);
+    let mut cell = fewest;
+    while let Some(at) = cell.checked_sub(1) {
+        let class = given.iter().find(|(given, _)| *given == at).map(|(_, class)| *class);
+        let fits = |classes: &[u16]| class.is_none_or(|class| classes.contains(&class));
+        let before = |state| automaton.edges(state).any(|edge| can[edge.to as usize] && fits(edge.classes));
         let next = states.clone().map(before).collect();
-        if next == can {
-            break;
-        }
+        // Where nothing changes any more, the next change comes with what is given.
+        cell = match class.is_none() && next == can {
+            true => given.iter().map(|(given, _)| given + 1).filter(|given| *given <= at).max().unwrap_or(0),
+            false => at,
+        };
         can = next;
     }
     can

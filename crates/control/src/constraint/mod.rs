@@ -13,6 +13,8 @@ mod template;
 pub use choice::Choice;
 pub use counts::{Sentences, Words};
 pub use grammar::{Grammar, Level, SHIPPED, Shipped, shipped};
+#[cfg(feature = "verifier")]
+pub use grammar::{Prefix, Verifier};
 pub use infill::{Infill, Piece};
 pub use json::JsonSchema;
 pub use keywords::{Banned, Case, EndsWith, Keywords, Match, Order, StartsWith};

@@ -2,8 +2,10 @@
 
 mod compiled;
 mod constraints;
+mod round;
 mod rows;
 mod run;
 
 pub use compiled::{Compiled, Figures};
 pub use constraints::{Constraints, Joint};
+pub use round::round;

@@ -88,8 +88,8 @@ impl Run {
             self.describe(&mut proposal, open, class, &marginals.classes[at]);
             let lean = view.leans[at].filter(|lean| lean.token == view.canvas.tokens()[at]);
             let held = lean.and_then(|lean| Some((lean.token, *automaton.class_of().get(lean.token as usize)?)));
-            proposal.held = held
-                .map_or(0.0, |(token, class)| marginals.classes[at][usize::from(class)] * open.within(class, token));
+            let own = |(token, class)| marginals.classes[at][usize::from(class)] * open.within(class, token);
+            proposal.held = held.map_or(0.0, own).min(1.0);
             proposal
         };
         (0..view.canvas.len()).map(cell).collect()
@@ -99,7 +99,8 @@ impl Run {
     fn describe(&self, proposal: &mut Proposal, open: &OpenRow, class: Option<u16>, classes: &[f64]) {
         let over = (1.0 - classes.iter().sum::<f64>()).max(0.0);
         proposal.probability = match class {
-            Some(class) => classes[usize::from(class)] * open.within(class, proposal.token),
+            // The sums of a pass are 1 but for its rounding.
+            Some(class) => (classes[usize::from(class)] * open.within(class, proposal.token)).min(1.0),
             None => over,
         };
         // The most probable token, and the second: behind the end of a text stands an end token.
@@ -107,7 +108,7 @@ impl Run {
         let (mut best, mut second) = ((over, end.unwrap_or(proposal.token)), 0.0f64);
         for (class, p) in (0..).zip(classes).filter(|(_, p)| **p > 0.0) {
             let token = open.best_token(class);
-            let own = p * open.within(class, token);
+            let own = (p * open.within(class, token)).min(1.0);
             let next = p * open.second(class);
             if own > best.0 {
                 (second, best) = (best.0.max(next), (own, token));
@@ -150,9 +151,15 @@ impl ConstraintRun for Run {
         let automaton = self.constraint.automaton().clone();
         let cells = view.canvas.len().min(self.left);
         let place = self.place(cells);
+        let class_of = |token: Token| automaton.class_of().get(token as usize).copied();
+        let given: Vec<_> = view
+            .given
+            .iter()
+            .map(|(at, token)| (*at, class_of(*token).unwrap_or(automaton.classes() as u16)))
+            .collect();
         let chain_of = |rows: &[CellRow]| {
             let rows: Vec<_> = rows.iter().map(CellRow::row).collect();
-            Chain::new(&automaton, place, &rows)
+            Chain::before_given(&automaton, place, &rows, &given)
         };
         let mut rows_now = rows(view, cells, &automaton, None);
         let chain = match chain_of(&rows_now) {

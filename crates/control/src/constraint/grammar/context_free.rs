@@ -72,7 +72,11 @@ impl Grammar {
     pub fn compile(&self, meter: &Meter) -> Result<(ByteDfa, Guarantee)> {
         // A tenth of the time is kept for finding a depth that fits.
         let most = Budget { time: meter.left() * 9 / 10, ..meter.budget() }.meter();
-        let mut expander = self.expander(&most)?;
+        let told = |error: Error| match error {
+            Error::Time { .. } => Error::Time { limit: meter.budget().time },
+            error => error,
+        };
+        let mut expander = self.expander(&most).map_err(told)?;
         if !expander.is_cut() {
             let automaton = expander.automaton(0, meter).map_err(|error| no_text(error, None))?;
             return Ok((automaton, Guarantee::Exact));
@@ -83,7 +87,7 @@ impl Grammar {
             Err(cause) => cause,
         };
         let fits = expander.fitting(self.depth, meter);
-        Err(Error::Depth { depth: self.depth, cause: Box::new(cause), fits })
+        Err(Error::Depth { depth: self.depth, cause: Box::new(told(cause)), fits })
     }
 
     /// The places where levels of depth are taken; none where the grammar is a regular language as it stands.

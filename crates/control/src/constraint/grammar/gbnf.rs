@@ -75,26 +75,31 @@ impl Reader<'_> {
         }
     }
 
-    fn repeated(&mut self, mut item: Item) -> Result<Item> {
-        loop {
-            self.cursor.space(false, &COMMENTS);
-            let (from, to) = match self.cursor.peek() {
-                Some('?') => (0, Some(1)),
-                Some('*') => (0, None),
-                Some('+') => (1, None),
-                Some('{') => {
-                    self.cursor.bump();
-                    item = {
-                        let (from, to) = self.cursor.bounds()?;
-                        item.repeated(from, to)
-                    };
-                    continue;
-                }
-                _ => return Ok(item),
-            };
-            self.cursor.bump();
-            item = item.repeated(from, to);
+    /// A part, as often as is said behind it.
+    fn repeated(&mut self, item: Item) -> Result<Item> {
+        let Some((from, to)) = self.times()? else { return Ok(item) };
+        let line = self.cursor.line;
+        // What lies within itself without a group has no bound.
+        if self.times()?.is_some() {
+            return Err(super::syntax::wrong(line, "a part is repeated twice: put it into a group of its own"));
         }
+        Ok(item.repeated(from, to))
+    }
+
+    fn times(&mut self) -> Result<Option<(u32, Option<u32>)>> {
+        self.cursor.space(false, &COMMENTS);
+        let times = match self.cursor.peek() {
+            Some('?') => (0, Some(1)),
+            Some('*') => (0, None),
+            Some('+') => (1, None),
+            Some('{') => {
+                self.cursor.bump();
+                return self.cursor.bounds().map(Some);
+            }
+            _ => return Ok(None),
+        };
+        self.cursor.bump();
+        Ok(Some(times))
     }
 
     fn atom(&mut self, grouped: bool) -> Result<Item> {

@@ -10,12 +10,10 @@
 //! - Templates, `%declare`, `%override`, `%extend`, imports other than from `common`, and llguidance's further directives and
 //!   attributes of rules are refused.
 
-use regex_automata::util::syntax;
-
 use super::cursor::Cursor;
 use super::lark_terminals::shared_terminal;
-use super::syntax::{Definition, Item, Names};
-use crate::automaton::one_line;
+use super::lark_text::{expression, literal};
+use super::syntax::{Definition, Item, Names, wrong};
 use crate::error::Result;
 
 /// What begins a comment.
@@ -32,7 +30,7 @@ pub(super) fn read(text: &str) -> Result<(Vec<Definition>, usize, Vec<Item>)> {
     if let Some(rule) = ignored.iter().find_map(refused) {
         let name = &definitions[rule.definition].name;
         let message = format!("`%ignore` takes terminals, and `{name}` is a rule: make it a terminal");
-        return Err(super::syntax::wrong(rule.line, message));
+        return Err(wrong(rule.line, message));
     }
     Ok((definitions, start, ignored))
 }
@@ -213,59 +211,60 @@ impl Reader<'_> {
 
     /// One part, and how often.
     fn part(&mut self) -> Result<Item> {
-        let mut negations = 0;
-        while self.cursor.eat("~") {
-            negations += 1;
-            self.blank();
-        }
+        let negated = self.cursor.eat("~");
+        self.blank();
         let mut item = self.atom()?;
-        for _ in 0..negations {
+        if negated {
             item = Item::Not(Box::new(item));
         }
-        loop {
-            let before = self.cursor.clone();
-            self.blank();
-            item = match self.cursor.peek() {
-                Some('?') => self.times(item, 0, Some(1)),
-                Some('*') => self.times(item, 0, None),
-                Some('+') => self.times(item, 1, None),
-                Some('{') => {
-                    self.cursor.eat("{");
-                    let (from, to) = self.cursor.bounds()?;
-                    item.repeated(from, to)
-                }
-                Some('~') => {
-                    self.cursor.eat("~");
-                    self.blank();
-                    // Before anything but a number it belongs to the next part.
-                    if !self.cursor.peek().is_some_and(|letter| letter.is_ascii_digit()) {
-                        self.cursor = before;
-                        return Ok(item);
-                    }
-                    let from = self.cursor.number()?;
-                    let to = if self.cursor.eat("..") { self.cursor.number()? } else { from };
-                    let (from, to) = self.cursor.ordered(from, Some(to))?;
-                    item.repeated(from, to)
-                }
-                _ => {
-                    self.cursor = before;
-                    return Ok(item);
-                }
-            };
+        let (mut before, mut times) = (self.cursor.clone(), 0);
+        while let Some((from, to)) = self.times()? {
+            item = item.repeated(from, to);
+            times += 1;
+            // What lies within itself without a group has no bound.
+            if times > 1 {
+                return Err(before.wrong("a part is repeated twice: put it into a group of its own"));
+            }
+            before = self.cursor.clone();
         }
+        self.cursor = before;
+        Ok(item)
     }
 
-    fn times(&mut self, item: Item, from: u32, to: Option<u32>) -> Item {
+    /// How often the part before it stands, if it is said here.
+    fn times(&mut self) -> Result<Option<(u32, Option<u32>)>> {
+        self.blank();
+        let times = match self.cursor.peek() {
+            Some('?') => (0, Some(1)),
+            Some('*') => (0, None),
+            Some('+') => (1, None),
+            Some('{') => {
+                self.cursor.bump();
+                return self.cursor.bounds().map(Some);
+            }
+            Some('~') => {
+                self.cursor.bump();
+                self.blank();
+                // Before anything but a number it belongs to the next part.
+                if !self.cursor.peek().is_some_and(|letter| letter.is_ascii_digit()) {
+                    return Ok(None);
+                }
+                let from = self.cursor.number()?;
+                let to = if self.cursor.eat("..") { self.cursor.number()? } else { from };
+                return self.cursor.ordered(from, Some(to)).map(Some);
+            }
+            _ => return Ok(None),
+        };
         self.cursor.bump();
-        item.repeated(from, to)
+        Ok(Some(times))
     }
 
     fn atom(&mut self) -> Result<Item> {
         match self.cursor.peek() {
             Some('(') => self.group("(", ")"),
             Some('[') => Ok(self.group("[", "]")?.repeated(0, Some(1))),
-            Some('"') => self.literal(),
-            Some('/') => self.expression(),
+            Some('"') => literal(&mut self.cursor),
+            Some('/') => expression(&mut self.cursor),
             Some(letter) if in_name(letter) => {
                 let line = self.cursor.line;
                 let name = self.name()?;
@@ -297,90 +296,6 @@ impl Reader<'_> {
         Ok(item)
     }
 
-    /// `"text"`, `"text"i`, or `"a".."z"`.
-    fn literal(&mut self) -> Result<Item> {
-        let text = self.quoted()?;
-        if self.cursor.eat("..") {
-            let end = self.quoted()?;
-            let (Some(first), Some(last)) = (single(&text), single(&end)) else {
-                return Err(self.cursor.wrong("a range does not go from one character to one character"));
-            };
-            if first > last {
-                return Err(self.cursor.wrong(format!("the range from `{first}` to `{last}` is empty: turn it round")));
-            }
-            return Ok(Item::Class { ranges: vec![(first, last)], negated: false });
-        }
-        let any_case = self.cursor.eat("i");
-        Ok(Item::Literal { text, any_case })
-    }
-
-    fn quoted(&mut self) -> Result<String> {
-        self.cursor.expect("\"", "at a text")?;
-        let mut text = String::new();
-        loop {
-            match self.cursor.bump() {
-                Some('"') => return Ok(text),
-                Some('\\') => text.push(match self.cursor.peek() {
-                    Some('f') => {
-                        self.cursor.bump();
-                        '\u{c}'
-                    }
-                    _ => self.cursor.escape("\\\"'/")?,
-                }),
-                Some('\n') | None => {
-                    return Err(self.cursor.wrong("a text does not end in its line: close it with `\"`"));
-                }
-                Some(letter) => text.push(letter),
-            }
-        }
-    }
-
-    /// `/expression/flags`.
-    fn expression(&mut self) -> Result<Item> {
-        let line = self.cursor.line;
-        self.cursor.bump();
-        let mut pattern = String::new();
-        loop {
-            match self.cursor.bump() {
-                Some('/') => break,
-                Some('\\') => match self.cursor.bump() {
-                    Some('/') => pattern.push('/'),
-                    Some(letter) => pattern.extend(['\\', letter]),
-                    None => return Err(super::syntax::wrong(line, "an expression does not end: close it with `/`")),
-                },
-                Some(letter) => pattern.push(letter),
-                None => return Err(super::syntax::wrong(line, "an expression does not end: close it with `/`")),
-            }
-        }
-        let flags = self.cursor.take(|letter| letter.is_ascii_alphabetic());
-        if let Some(flag) = flags.chars().find(|flag| !"imsxu".contains(*flag)) {
-            return Err(self
-                .cursor
-                .wrong(format!("the flag `{flag}` of an expression is not supported: leave it out")));
-        }
-        // Expressions know Unicode without being told.
-        let flags: String = flags.chars().filter(|flag| *flag != 'u').collect();
-        if !flags.is_empty() {
-            // The break ends a comment, where the flag `x` allows one.
-            let end = if flags.contains('x') { "\n" } else { "" };
-            pattern = format!("(?{flags}:{pattern}{end})");
-        }
-        let parsed = syntax::parse(&pattern);
-        let parsed = parsed.map_err(|error| {
-            super::syntax::wrong(
-                line,
-                format!("`{pattern}` is no regular expression that can be used: {}", one_line(&error)),
-            )
-        })?;
-        if !parsed.properties().look_set().is_empty() {
-            let message = format!(
-                "`{pattern}` looks at what is beside it (`^`, `$`, `\\b`), which is not supported: leave it out"
-            );
-            return Err(super::syntax::wrong(line, message));
-        }
-        Ok(Item::Pattern(pattern))
-    }
-
     fn blank(&mut self) {
         self.cursor.space(false, &COMMENTS);
     }
@@ -397,10 +312,4 @@ fn in_name(letter: char) -> bool {
 /// Whether a name is that of a terminal.
 fn is_terminal(name: &str) -> bool {
     name.trim_start_matches('_').starts_with(|first: char| first.is_ascii_uppercase())
-}
-
-/// The only character of a text.
-fn single(text: &str) -> Option<char> {
-    let mut letters = text.chars();
-    letters.next().filter(|_| letters.next().is_none())
 }

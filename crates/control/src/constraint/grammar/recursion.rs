@@ -2,7 +2,7 @@
 //!
 //! A rule that leads back to itself with text on both sides nests (Chomsky 1959): only that takes a level of depth. Rules that lead
 //! back to one another always with nothing before, or always with nothing behind (left- and right-linear), and rules that lead only to
-//! themselves at an end of theirs, repeat, and become loops (as in Nederhof 2000, section 3, which approximates where this counts).
+//! themselves at an end of theirs, repeat, and become loops (as in Nederhof 2000, who approximates where this file counts).
 //!
 //! References are counted until nothing else nests. Of the rules on such cycles the first is taken whose references, if they are
 //! counted where they close a cycle that nests, leave only repetition; if there is none, the first that closes any, and so on.
