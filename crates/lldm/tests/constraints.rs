@@ -99,8 +99,8 @@ fn grammars_of_any_depth_are_obeyed() {
         }) && depth == 0
     };
     let mut deepest = 0;
-    for sampler in ["threshold", "low_confidence", "ancestral", "remdm"] {
-        for seed in 0..5 {
+    for sampler in ["threshold", "remdm"] {
+        for seed in 0..2 {
             let constraints = Constraints::new().of_any_depth(grammar());
             // Brackets are rare in stories.
             let brackets =

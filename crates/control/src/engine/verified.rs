@@ -22,8 +22,8 @@ use crate::error::{Error, Result};
 const TRIES: usize = 16;
 /// Tokens that are tried to close a text.
 const CLOSING_TOKENS: usize = 512;
-/// Steps of the search for a way to close a text.
-const CLOSING_STEPS: usize = 2000;
+/// Steps of the search for a way to close a text, beside one for each cell.
+const CLOSING_STEPS: usize = 60;
 /// The most tokens of a vocabulary.
 const MOST_TOKENS: usize = 1 << 16;
 
@@ -83,7 +83,13 @@ impl Constraint for Verified {
 
 impl Run {
     /// A text for the canvas, up to its end token, if this try finds one.
-    fn text(&self, view: &ConstraintView<'_>, cells: usize, attempt: usize) -> Result<Option<Vec<Token>>> {
+    fn text(
+        &self,
+        view: &ConstraintView<'_>,
+        cells: usize,
+        attempt: usize,
+        mut steps: usize,
+    ) -> Result<Option<Vec<Token>>> {
         let mut prefix = self.before.clone();
         let mut text = Vec::new();
         let cut = cells - cells * attempt / TRIES;
@@ -112,7 +118,7 @@ impl Run {
         if cut == cells && (cells < self.left || prefix.may_end()?) {
             return Ok(Some(text));
         }
-        let closed = self.close(view, &mut prefix, &mut text, cells, &mut CLOSING_STEPS.clone())?;
+        let closed = self.close(view, &mut prefix, &mut text, cells, &mut steps)?;
         Ok(closed.then_some(text))
     }
 
@@ -185,12 +191,14 @@ fn closing<B: AsRef<[u8]>>(tokens: &[Option<B>]) -> Arc<[Token]> {
 impl ConstraintRun for Run {
     fn draw(&mut self, view: &ConstraintView<'_>) -> lldm_diffusion::Result<Vec<Proposal>> {
         let cells = view.canvas.len().min(self.left);
-        for attempt in 0..TRIES {
-            if let Some(text) = self.text(view, cells, attempt).map_err(|error| infeasible(&error))? {
+        // Beside a witness a single try is enough, and no search.
+        let (tries, steps) = if self.witness.is_some() { (1, 0) } else { (TRIES, CLOSING_STEPS + cells) };
+        for attempt in 0..tries {
+            if let Some(text) = self.text(view, cells, attempt, steps).map_err(|error| infeasible(&error))? {
                 self.witness = Some(text);
                 break;
             }
-            if attempt + 1 == TRIES && self.witness.is_none() {
+            if attempt + 1 == tries && self.witness.is_none() {
                 let message = format!(
                     "none of {TRIES} texts that the grammar lets begin was over within the {} tokens that are left: allow more \
                      tokens, or bound the depth, which finds a text wherever there is one",
